@@ -1,0 +1,240 @@
+"""What a build measured, as the table that a person reads and the document that a program reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .accuracy import Evaluation, Parity, flips
+from .compare import Comparison
+from .figures import milliseconds, percent, points, quantity, significant, size, speed_up
+from .latency import LatencyReport
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..runtimes.contract import Coverage
+
+NOTHING = "-"
+SHOWN_LAYERS = 8
+"""How many layers that stayed in float are named before the rest is only counted."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was measured of one artifact in its runtime; `is_reused` says that an earlier build did it."""
+
+    evaluation: Evaluation
+    latency: LatencyReport
+    total_bytes: int
+    macs: int
+    parameters: int
+    coverage: Coverage
+    is_reused: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what it is about, the baseline, the artifact, and what that means."""
+
+    label: str
+    baseline: str
+    artifact: str
+    change: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A float baseline and the artifact that was made of the same network, side by side."""
+
+    target: str
+    baseline: Measured
+    artifact: Measured
+    comparison: Comparison
+    parity: Parity | None = None
+
+    @property
+    def flips(self) -> float | None:
+        """The share of samples that the artifact answers differently; None where the task has no classes."""
+        return flips(self.baseline.evaluation, self.artifact.evaluation)
+
+    def rows(self) -> tuple[Row, ...]:
+        """The lines of the table."""
+        before, after = self.baseline, self.artifact
+        share = self.flips
+        flipped = () if share is None else (Row("prediction flips", "", percent(share, after.evaluation.samples)),)
+        return (
+            *_metric_rows(before.evaluation, after.evaluation),
+            *flipped,
+            *_latency_rows(before.latency, after.latency, speed_up(self.comparison)),
+            self._row("artifact", lambda each: size(each.total_bytes), _less(before.total_bytes, after.total_bytes)),
+            _memory_row(before.latency, after.latency),
+            self._row("load", lambda each: milliseconds(each.latency.load_ns)),
+            self._row("first inference", lambda each: milliseconds(each.latency.first_inference_ns)),
+            self._row("MACs", lambda each: quantity(each.macs), _less(before.macs, after.macs)),
+            self._row("parameters", lambda each: quantity(each.parameters), _less(before.parameters, after.parameters)),
+            self._row("layers in INT8", lambda each: f"{each.coverage.quantized} of {each.coverage.eligible}"),
+            *(() if self.parity is None else (_parity_row(self.parity),)),
+        )
+
+    def remarks(self) -> tuple[str, ...]:
+        """What the numbers mean and where they end, said plainly."""
+        runs = len(self.artifact.latency.samples_ns)
+        lines = [f"{_place(self.artifact.latency)}, {runs} runs each, in turns"]
+        if self.comparison.verdict == "slower":
+            lines.append(f"the artifact is SLOWER than float: {speed_up(self.comparison)}")
+        if self.comparison.verdict == "cannot tell":
+            lines.append("whether the artifact is faster than float cannot be told from these samples")
+        lines += [
+            f"the {name} was not steady when it was timed" for name, each in self._both() if not each.latency.is_steady
+        ]
+        lines += [
+            f"the {name}'s numbers are an earlier build's: nothing changed since"
+            for name, each in self._both()
+            if each.is_reused
+        ]
+        left = self.artifact.coverage.left
+        lines += [f"in float: {layer}: {why}" for layer, why in left[:SHOWN_LAYERS]]
+        if len(left) > SHOWN_LAYERS:
+            lines.append(f"in float: {len(left) - SHOWN_LAYERS} layers more")
+        return tuple(lines)
+
+    def to_text(self) -> str:
+        """The table and the remarks in plain characters."""
+        heading = Row(self.target, "float baseline", "artifact")
+        rows = [(row.label, row.baseline, row.artifact, row.change) for row in (heading, *self.rows())]
+        return "\n".join([*_aligned(rows), *self.remarks()]) + "\n"
+
+    def to_rich(self) -> Table:
+        """The table for a terminal; the remarks are its caption."""
+        from rich.table import Table
+
+        table = Table(title=self.target, caption="\n".join(self.remarks()), caption_justify="left")
+        table.add_column("")
+        for heading in ("float baseline", "artifact"):
+            table.add_column(heading, justify="right")
+        table.add_column("")
+        for row in self.rows():
+            table.add_row(row.label, row.baseline, row.artifact, row.change)
+        return table
+
+    def to_json(self) -> dict[str, Any]:
+        """The measured part of one result of `build --json`."""
+        before, after = self.baseline, self.artifact
+        evaluation = after.evaluation
+        return {
+            "accuracy": {
+                "metric": evaluation.metric,
+                "baseline": before.evaluation.value,
+                "artifact": evaluation.value,
+                "flips": self.flips,
+                "samples": evaluation.samples,
+            },
+            "latency_ns": {
+                **{name: _percentiles(each.latency) for name, each in self._both()},
+                "threads": after.latency.identity["threads"],
+                "ratio": {"median": self.comparison.ratio, "low": self.comparison.low, "high": self.comparison.high},
+                "verdict": self.comparison.verdict,
+            },
+            "bytes": {name: each.total_bytes for name, each in self._both()},
+            "peak_rss_bytes": {name: each.latency.peak_rss_bytes for name, each in self._both()},
+            "macs": {name: each.macs for name, each in self._both()},
+            "parameters": {name: each.parameters for name, each in self._both()},
+            "int8_coverage": {"quantized": after.coverage.quantized, "eligible": after.coverage.eligible},
+            "parity_steps": None if self.parity is None else self.parity.largest_steps,
+        }
+
+    def _row(self, label: str, show: Callable[[Measured], str], change: str = "") -> Row:
+        return Row(label, show(self.baseline), show(self.artifact), change)
+
+    def _both(self) -> tuple[tuple[str, Measured], tuple[str, Measured]]:
+        return (("baseline", self.baseline), ("artifact", self.artifact))
+
+
+def latency_text(reports: Mapping[str, LatencyReport]) -> str:
+    """What was timed, one column for each report, in plain characters."""
+    shown = list(reports.values())
+    rows = [("", *reports), ("latency p50", *(milliseconds(report.p50_ns) for report in shown))]
+    rows += [
+        (f"latency p{percentile}", *(_percentile(report, percentile) for report in shown)) for percentile in (95, 99)
+    ]
+    rows += [
+        ("first inference", *(milliseconds(report.first_inference_ns) for report in shown)),
+        ("load", *(milliseconds(report.load_ns) for report in shown)),
+        ("peak memory", *(_memory(report) for report in shown)),
+        ("samples", *(str(len(report.samples_ns)) for report in shown)),
+    ]
+    unsteady = [f"{name} was not steady when it was timed" for name, report in reports.items() if not report.is_steady]
+    return "\n".join([*_aligned(rows), _place(shown[0]), *unsteady]) + "\n"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """One line for each row: the first column to the left, those with numbers to the right, a fourth as it is."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, "<>><"[: len(row)], widths, strict=True))
+        for row in rows
+    )
+    return [line.rstrip() for line in lines]
+
+
+def _place(report: LatencyReport) -> str:
+    """What ran the artifact."""
+    identity = report.identity
+    threads = identity["threads"]
+    return (
+        f"measured on {report.device} ({identity['cpu']}), {identity['runtime']} {identity['runtime_version']}, "
+        f"{threads} thread{'s' if threads != 1 else ''}"
+    )
+
+
+def _percentile(report: LatencyReport, percentile: float) -> str:
+    value_ns = report.percentile_ns(percentile)
+    return NOTHING if value_ns is None else milliseconds(value_ns)
+
+
+def _memory(report: LatencyReport) -> str:
+    return NOTHING if report.peak_rss_bytes is None else size(report.peak_rss_bytes)
+
+
+def _metric_rows(before: Evaluation, after: Evaluation) -> Sequence[Row]:
+    rows = []
+    for (name, old), (_, new) in zip(before.metrics, after.metrics, strict=True):
+        if before.predictions is None:
+            rows.append(Row(name, significant(old, 4), significant(new, 4), f"{new - old:+.3g}"))
+        else:
+            texts = percent(old, before.samples), percent(new, after.samples)
+            rows.append(Row(name, *texts, points(new - old, after.samples)))
+    return rows
+
+
+def _latency_rows(before: LatencyReport, after: LatencyReport, change: str) -> Sequence[Row]:
+    rows = [Row("latency p50", milliseconds(before.p50_ns), milliseconds(after.p50_ns), change)]
+    for percentile in (95, 99):
+        old, new = _percentile(before, percentile), _percentile(after, percentile)
+        rows.append(Row(f"latency p{percentile}", old, new, "too few samples" if NOTHING in (old, new) else ""))
+    return rows
+
+
+def _memory_row(before: LatencyReport, after: LatencyReport) -> Row:
+    own = after.rss_before_load_bytes
+    return Row(
+        "peak memory", _memory(before), _memory(after), "" if own is None else f"{size(own)} of it before loading"
+    )
+
+
+def _parity_row(parity: Parity) -> Row:
+    change = f"{100 * parity.within_one_step:.2f} % within one"
+    return Row("parity with simulation", "", f"{significant(parity.largest_steps, 2)} steps at most", change)
+
+
+def _less(before: float, after: float) -> str:
+    """How many times smaller; silent where there is no difference worth a word."""
+    if min(before, after) <= 0 or abs(before - after) < 0.01 * before:
+        return ""
+    return f"{before / after:.1f}x smaller" if after < before else f"{after / before:.1f}x larger"
+
+
+def _percentiles(report: LatencyReport) -> dict[str, int | None]:
+    return {"p50": report.p50_ns, "p95": report.percentile_ns(95), "p99": report.percentile_ns(99)}

@@ -1,0 +1,95 @@
+"""The command line: commands by name, each module imported when its command is called and not before."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from ..ir.errors import EdgewrightError
+
+COMMANDS = {
+    "targets": "List device profiles, show one, or probe this machine.",
+    "plan": "Show the order of passes with reasons, and what is skipped and why.",
+    "build": "Build, verify and measure an artifact for each target.",
+    "bench": "Measure an artifact, alone or in turns with another.",
+    "verify": "Check an artifact's files and its golden vectors.",
+    "cache": "Show or prune the step cache.",
+    "doctor": "Show what is installed, what can be used, and what is missing.",
+}
+INTERRUPTED = 130
+
+
+class _Lazy(TyperGroup):
+    """Knows the commands' names and one line of each; imports a command only to run it or to show its own help."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> Any:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".{name}", __package__)
+        single = typer.Typer(rich_markup_mode=None, add_completion=False)
+        single.command(name)(module.command)
+        command = typer.main.get_command(single)
+        command.name = name
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+app = typer.Typer(
+    cls=_Lazy,
+    name="edgewright",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    epilog="Examples: edgewright plan recipe.yaml; edgewright build recipe.yaml --target host; edgewright COMMAND --help",
+)
+
+
+@app.callback()
+def _edgewright(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks (also: EDGEWRIGHT_DEBUG=1)."),
+) -> None:
+    """Build trained networks for edge devices: compress, emit, verify, measure."""
+    if version:
+        from .. import __version__
+
+        typer.echo(f"edgewright {__version__}")
+        raise typer.Exit
+    if debug:
+        os.environ["EDGEWRIGHT_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 done, 1 a step failed, 2 the input is wrong, 3 a budget is missed."""
+    try:
+        app(prog_name="edgewright")
+    except EdgewrightError as error:
+        _end(error, str(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        _end(error, "interrupted; finished steps are kept, the same command goes on from there", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        _end(error, f"a fault in edgewright: {type(error).__name__}: {error} (EDGEWRIGHT_DEBUG=1 shows where)", 1)
+
+
+def _end(error: BaseException, message: str, code: int) -> None:
+    if os.environ.get("EDGEWRIGHT_DEBUG"):
+        traceback.print_exception(error)
+    for line in message.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,71 @@
+"""What a person sees while work runs: bars on a terminal, plain lines elsewhere; all on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..ir.progress import Advance
+
+PLAIN_SECONDS = 5.0
+"""How often a line tells of work under way where no terminal shows a bar."""
+
+
+class Terminal:
+    """A Progress for the command line. `warnings` keeps what was warned of, each once, to be repeated at the end."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self._is_terminal = sys.stderr.isatty()
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Advance]:
+        """A bar, or a line now and then, while the context is open."""
+        with self._bar(description, total) if self._is_terminal else _lines(description, total) as advance:
+            yield advance
+
+    def note(self, message: str) -> None:
+        """The message is a line of its own."""
+        print(message, file=sys.stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        """The message is a line that starts with "warning"."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    def error(self, message: str) -> None:
+        """The message is a line that starts with "error"."""
+        print(f"error: {message}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def _bar(self, description: str, total: int | None) -> Iterator[Advance]:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            bar = bars.add_task(description, total=total, text="")
+            yield lambda units, text: bars.update(bar, advance=units, text=text)
+
+
+@contextmanager
+def _lines(description: str, total: int | None) -> Iterator[Advance]:
+    done, last = 0, time.monotonic()
+
+    def advance(units: int, text: str) -> None:
+        nonlocal done, last
+        done += units
+        if time.monotonic() - last >= PLAIN_SECONDS:
+            last = time.monotonic()
+            share = f"{done} of {total}" if total else str(done)
+            print(f"{description}: {share} {text}".rstrip(), file=sys.stderr, flush=True)
+
+    yield advance

@@ -1,0 +1,72 @@
+"""Facts that can be true of a model, and the aspects of it that they rest on.
+
+A pass says which aspects it touches and which facts it makes; which facts it ends follows from that, so that a new
+pass or a new fact never means editing the old ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .state import ModelState
+
+
+class Aspect(Enum):
+    """A part of a model that a pass can touch."""
+
+    TOPOLOGY = "topology"  # which operators there are and what feeds what
+    ZEROS = "zeros"  # which weights are zero
+    VALUES = "values"  # which values the weights take (clusters, grids)
+    FUNCTION = "function"  # what the model computes
+    SHAPES = "shapes"  # how large the tensors are
+    LAYOUT = "layout"  # in which order a tensor's axes lie in memory
+    RANGES = "ranges"  # between which bounds the activations lie
+    NUMERICS = "numerics"  # in which number format the values are held
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something true of a model until a pass touches an aspect in `rests_on` and neither makes nor keeps the fact.
+
+    `holds`, where there is one, looks at the model and says whether the fact is true; the pass manager asks it of
+    every fact that a pass claims to make.
+    """
+
+    name: str
+    rests_on: frozenset[Aspect]
+    holds: Callable[[ModelState], bool] | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _is_exported(state: ModelState) -> bool:
+    return state.program is not None
+
+
+def _has_no_batchnorm(state: ModelState) -> bool:
+    return state.program is not None and not any("batch_norm" in str(node.target) for node in state.program.graph.nodes)
+
+
+def _has_ranges(state: ModelState) -> bool:
+    return bool(state.attachments.get("ranges"))
+
+
+def _has_quantize_nodes(state: ModelState) -> bool:
+    return state.program is not None and any("quantize_per" in str(node.target) for node in state.program.graph.nodes)
+
+
+CHANNELS_PRUNED = Fact("channels pruned", frozenset({Aspect.SHAPES}))
+RECOVERED = Fact("recovered", frozenset({Aspect.FUNCTION}))
+EXPORTED = Fact("exported", frozenset(Aspect) - {Aspect.NUMERICS}, _is_exported)
+BATCHNORM_FOLDED = Fact("batchnorm folded", frozenset({Aspect.TOPOLOGY}), _has_no_batchnorm)
+RANGES_CALIBRATED = Fact(
+    "ranges calibrated", frozenset({Aspect.RANGES, Aspect.FUNCTION, Aspect.TOPOLOGY, Aspect.SHAPES}), _has_ranges
+)
+QUANTIZED = Fact("quantized", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _has_quantize_nodes)
+
+FACTS: tuple[Fact, ...] = (CHANNELS_PRUNED, RECOVERED, EXPORTED, BATCHNORM_FOLDED, RANGES_CALIBRATED, QUANTIZED)

@@ -1,0 +1,138 @@
+"""Helpers on the exported graph: what a node is, where its weights lie, and exporting an edited graph again."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule, Node
+
+
+def operator(node: Node) -> str:
+    """The ATen name without namespace and overload ("conv2d"); "getitem" for a tuple's element; else ""."""
+    if node.op != "call_function":
+        return ""
+    name = str(node.target)
+    if name.startswith("aten."):
+        return name.split(".")[1]
+    return "getitem" if "getitem" in name else ""
+
+
+def is_float_tensor(node: Any) -> bool:
+    """Whether the node's value is one tensor of floating-point numbers."""
+    value = getattr(node, "meta", {}).get("val")
+    return value is not None and not isinstance(value, list | tuple) and _is_floating(value)
+
+
+def is_constant(node: Any) -> bool:
+    """Whether the node reads a parameter, a buffer or another tensor that is stored with the graph."""
+    return getattr(node, "op", "") == "get_attr"
+
+
+def tensor_of(module: GraphModule, node: Node) -> Tensor:
+    """The tensor that a `get_attr` node reads."""
+    owner, _, name = str(node.target).rpartition(".")
+    tensor: Tensor = getattr(module.get_submodule(owner), name)
+    return tensor
+
+
+def add_tensor(module: GraphModule, beside: str, name: str, tensor: Tensor) -> str:
+    """`tensor` is a buffer in the submodule that holds `beside`; returns its full name, made unique by a number."""
+    owner = beside.rpartition(".")[0]
+    holder = module.get_submodule(owner)
+    taken = {key for key, _ in [*holder.named_buffers(recurse=False), *holder.named_parameters(recurse=False)]}
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = f"{name}_{number}"
+    holder.register_buffer(unique, tensor)
+    return f"{owner}.{unique}" if owner else unique
+
+
+def read_tensor(module: GraphModule, name: str) -> Node:
+    """A new `get_attr` node at the graph's insertion point, with the tensor's value in its metadata."""
+    node = module.graph.get_attr(name)
+    node.meta["val"] = tensor_of(module, node)
+    return node
+
+
+def module_names(node: Node) -> tuple[str, ...]:
+    """The user's modules that the node was traced in, outermost first, as `named_modules` calls them."""
+    names = [str(name) for name, _ in node.meta.get("nn_module_stack", {}).values()]
+    return tuple(dict.fromkeys(name for name in names if name and not name.startswith("_empty")))
+
+
+def outputs_of(graph: Any) -> list[Node]:
+    """The nodes that the graph returns, in order, repeated where one is returned twice."""
+    from torch.fx import Node
+    from torch.utils._pytree import tree_leaves
+
+    output = next(node for node in graph.nodes if node.op == "output")
+    return [leaf for leaf in tree_leaves(output.args) if isinstance(leaf, Node)]
+
+
+def editable(program: ExportedProgram) -> GraphModule:
+    """A copy of the program's graph whose parameters and buffers are attributes, free to be edited."""
+    module: GraphModule = program.module(check_guards=False)
+    module.graph.eliminate_dead_code()
+    return module
+
+
+def export_again(module: GraphModule, program: ExportedProgram) -> ExportedProgram:
+    """The edited graph as a program that takes what `program` takes, its open batch included."""
+    module.graph.eliminate_dead_code()
+    module.graph.lint()
+    module.recompile()
+    module.delete_all_unused_submodules()
+    examples = program.example_inputs[0]
+    return export(module, examples, has_open_batch(program))
+
+
+def export(module: nn.Module, examples: tuple[Tensor, ...], open_batch: bool) -> ExportedProgram:
+    """torch.export of the module; with `open_batch` every first axis is dynamic, or torch raises its reason."""
+    import torch
+
+    shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in examples) if open_batch else None
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        return torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
+
+
+def has_open_batch(program: ExportedProgram) -> bool:
+    """Whether the program takes any number of samples."""
+    return any(
+        not isinstance(node.meta["val"].shape[0], int) for node in user_inputs(program) if node.meta["val"].dim()
+    )
+
+
+def user_inputs(program: ExportedProgram) -> list[Node]:
+    """The placeholders of the model's own inputs, in order."""
+    names = set(program.graph_signature.user_inputs)
+    return [node for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+
+
+def sizes(node: Node) -> tuple[int | None, ...]:
+    """The node's shape; None for an axis that is open."""
+    return tuple(size if isinstance(size, int) else None for size in node.meta["val"].shape)
+
+
+def nodes_in(value: Any) -> Iterable[Node]:
+    """Every node in a node's argument: itself, or the elements of a list."""
+    from torch.fx import Node
+
+    if isinstance(value, Node):
+        return (value,)
+    if isinstance(value, list | tuple):
+        return tuple(item for item in value if isinstance(item, Node))
+    return ()
+
+
+def _is_floating(value: Any) -> bool:
+    from torch import Tensor
+
+    return isinstance(value, Tensor) and value.is_floating_point()

@@ -1,0 +1,13 @@
+"""The passes: one file each. ALL names them; its order means nothing."""
+
+from __future__ import annotations
+
+from .calibrate import Calibrate
+from .contract import Pass
+from .export import Export
+from .fold_batchnorm import FoldBatchnorm
+from .insert_quantization import InsertQuantization
+from .prune_channels import PruneChannels
+from .recover import Recover
+
+ALL: tuple[type[Pass], ...] = (Calibrate, Export, FoldBatchnorm, InsertQuantization, PruneChannels, Recover)

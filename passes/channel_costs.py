@@ -1,0 +1,161 @@
+"""What a network's channels cost (multiply-accumulates, parameters or channels) while some of them go."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from .channel_groups import ChannelGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Measure = Literal["flops", "parameters", "channels"]
+
+
+@dataclass
+class _Layer:
+    """A layer costs `each_pair` for every pair of an output and an input channel and `each_output` for every output.
+
+    In a grouped convolution the inputs of an output don't change when whole groups go: `inputs_fixed`.
+    """
+
+    outputs: int
+    inputs: int
+    each_pair: float
+    each_output: float
+    inputs_fixed: bool
+
+    @property
+    def cost(self) -> float:
+        return self.outputs * (self.inputs * self.each_pair + self.each_output)
+
+
+class Costs:
+    """The cost of a network as channels are taken from it. `total` includes what no channel changes."""
+
+    def __init__(self, layers: dict[str, _Layer], total: float) -> None:
+        self._layers = layers
+        self.total = total
+
+    def copy(self) -> Costs:
+        """Costs of its own that start from the same network."""
+        return Costs(copy.deepcopy(self._layers), self.total)
+
+    def saved(self, group: ChannelGroup, units: Collection[int]) -> float:
+        """By how much the total falls when `units` go."""
+        return sum(self._layers[name].cost - after.cost for name, after in self._without(group, units).items())
+
+    def take(self, group: ChannelGroup, units: Collection[int]) -> None:
+        """The units are gone."""
+        self.total -= self.saved(group, units)
+        self._layers.update(self._without(group, units))
+
+    def _without(self, group: ChannelGroup, units: Collection[int]) -> dict[str, _Layer]:
+        changed: dict[str, _Layer] = {}
+        for member in group.members:
+            if member.module not in self._layers:
+                continue
+            layer = changed.setdefault(member.module, copy.copy(self._layers[member.module]))
+            count = sum(len(member.positions[unit]) for unit in units)
+            if member.side == "in":
+                layer.inputs -= 0 if layer.inputs_fixed else count
+            else:
+                layer.outputs -= count
+        return changed
+
+
+def costs_of(module: nn.Module, inputs: tuple[Tensor, ...], groups: Sequence[ChannelGroup], measure: Measure) -> Costs:
+    """The costs of `module` for one sample. `channels` counts those that groups hold, each group once."""
+    if measure == "channels":
+        layers = {group.name: _Layer(group.width, 0, 0.0, 1.0, True) for group in groups}
+        return Costs(layers, float(sum(group.width for group in groups)))
+    if measure == "parameters":
+        return Costs(_parameter_layers(module), float(count_parameters(module)))
+    return Costs(_multiply_layers(module, inputs), count_macs(module, inputs))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """How many parameters the network has."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """How many multiply-accumulates one sample takes, matrix products within attention included."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(*inputs)
+    return float(counter.get_total_flops()) / 2 / _samples(inputs)
+
+
+def _parameter_layers(module: nn.Module) -> dict[str, _Layer]:
+    layers: dict[str, _Layer] = {}
+    for name, part in module.named_modules():
+        own = dict(part.named_parameters(recurse=False))
+        if _is_weighted(part):
+            weight = own.pop("weight")
+            layers[name] = _weighted_layer(part, float(weight.numel()))
+        elif own:
+            layers[name] = _Layer(max(tensor.shape[0] for tensor in own.values()), 0, 0.0, 0.0, True)
+        if own:
+            layers[name].each_output = sum(tensor.numel() for tensor in own.values()) / layers[name].outputs
+    return layers
+
+
+def _multiply_layers(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, _Layer]:
+    import torch
+
+    positions: Counter[str] = Counter()
+
+    def count(name: str) -> Any:
+        def hook(layer: Any, arguments: tuple[Any, ...], output: Any) -> None:
+            is_transposed = getattr(layer, "transposed", False)
+            tensor, channels = (arguments[0], _inputs(layer)) if is_transposed else (output, _outputs(layer))
+            positions[name] += tensor.numel() // channels
+
+        return hook
+
+    weighted = {name: part for name, part in module.named_modules() if _is_weighted(part)}
+    handles = [part.register_forward_hook(count(name)) for name, part in weighted.items()]
+    with torch.no_grad():
+        module(*inputs)
+    for handle in handles:
+        handle.remove()
+    samples = _samples(inputs)
+    return {
+        name: _weighted_layer(part, part.weight.numel() * positions[name] / samples) for name, part in weighted.items()
+    }
+
+
+def _weighted_layer(part: Any, cost: float) -> _Layer:
+    outputs, inputs = _outputs(part), _inputs(part)
+    return _Layer(outputs, inputs, cost / (outputs * inputs), 0.0, getattr(part, "groups", 1) > 1)
+
+
+def _is_weighted(part: nn.Module) -> bool:
+    import torch_pruning
+
+    return isinstance(part, (torch_pruning.ops.TORCH_CONV, torch_pruning.ops.TORCH_LINEAR))
+
+
+def _outputs(layer: Any) -> int:
+    return int(layer.out_features if _is_linear(layer) else layer.out_channels)
+
+
+def _inputs(layer: Any) -> int:
+    return int(layer.in_features if _is_linear(layer) else layer.in_channels)
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    from torch import nn
+
+    return isinstance(layer, nn.Linear)
+
+
+def _samples(inputs: tuple[Tensor, ...]) -> int:
+    return int(inputs[0].shape[0]) if inputs and inputs[0].dim() else 1

@@ -1,0 +1,73 @@
+"""Grids of integers that stand for real values: value = (integer - zero point) * scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_INT32_ROOM = 2.0**30
+"""Biases take at most half of int32; the rest is for the sum that they are added to."""
+_LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which integers an activation may be (uint8, int8), and whether its zero point is fixed in their middle."""
+
+    dtype: str
+    symmetric: bool
+
+
+@dataclass(frozen=True)
+class ActivationGrid:
+    """One tensor's grid."""
+
+    scale: float
+    zero_point: int
+    lowest: int
+    highest: int
+    dtype: str
+
+
+def activation_grid(low: float, high: float, grid: Grid) -> ActivationGrid:
+    """The grid that holds [low, high] (zero lies in it), with zero exactly on it and a scale that float32 holds.
+
+    The scale is rounded so that the last step of a one-sided range never lies beyond `high`: a runtime may then see
+    that an activation which ends there (ReLU6) is done by the rounding itself.
+    """
+    lowest, highest = _LIMITS[grid.dtype]
+    if high - low <= 0:
+        return ActivationGrid(
+            1.0, (lowest + highest + 1) // 2 if grid.symmetric else lowest, lowest, highest, grid.dtype
+        )
+    if grid.symmetric:
+        middle = (lowest + highest + 1) // 2
+        scale = np.float32(max(-low, high) / (highest - middle))
+        return ActivationGrid(float(scale), middle, lowest, highest, grid.dtype)
+    steps = np.float32(highest - lowest)
+    scale = np.float32((high - low) / (highest - lowest))
+    if low == 0 and scale * steps > np.float32(high):
+        scale = np.nextafter(scale, np.float32(0))
+    zero_point = int(np.clip(np.round(lowest - low / float(scale)), lowest, highest))
+    return ActivationGrid(float(scale), zero_point, lowest, highest, grid.dtype)
+
+
+def weight_scales(weight: Tensor, limit: int, granularity: str, floor: Tensor) -> Tensor:
+    """One scale per output channel (axis 0), never zero and never below `floor` (C,); all equal where per-tensor."""
+    import torch
+
+    largest = weight.reshape(len(weight), -1).abs().amax(1)
+    scales = torch.maximum(largest / limit, floor)
+    if granularity == "per-tensor":
+        scales = scales.max().expand_as(scales).clone()
+    return torch.where(scales > 0, scales, torch.ones_like(scales))
+
+
+def bias_steps(largest: Tensor, input_scale: float) -> Tensor:
+    """The least weight scale per channel with which a bias as large as `largest` (C,) fits into int32."""
+    return (largest.double() / (input_scale * _INT32_ROOM)).float()

@@ -1,0 +1,125 @@
+"""How much each unit of a group matters, by five criteria. Numbers are comparable within a group only."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from .channel_groups import ChannelGroup, Member
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from ..recipe.datasets import Batch
+
+Criterion = Literal["l1", "l2", "batchnorm", "taylor", "random"]
+Importances = dict[ChannelGroup, list[float]]
+
+
+def by_norm(module: nn.Module, groups: Sequence[ChannelGroup], power: int) -> Importances:
+    """The norm of all weights that go with a unit, of those that make it and of those that read it.
+
+    Group-level norms are the criterion of DepGraph (Fang et al. 2023, arXiv:2301.12900, section 3.3).
+    """
+
+    def measure(group: ChannelGroup) -> Tensor:
+        total = sum(_per_unit(_channel_sums(module, member, power), member) for member in _weighted(module, group))
+        return total ** (1 / power)
+
+    return {group: measure(group).tolist() for group in groups}
+
+
+def by_batchnorm(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importances:
+    """The mean size of the batch-norm scales on a unit (Liu et al. 2017, arXiv:1708.06519); L2 where there are none."""
+    import torch
+
+    importances = by_norm(module, groups, 2)
+    for group in groups:
+        scales = [
+            _per_unit(layer.weight.detach().abs(), member)
+            for member in group.members
+            if isinstance(layer := _layer(module, member), torch.nn.modules.batchnorm._BatchNorm) and layer.affine
+        ]
+        if scales:
+            importances[group] = torch.stack(scales).mean(0).tolist()
+    return importances
+
+
+def by_random(groups: Sequence[ChannelGroup], seed: int) -> Importances:
+    """Numbers that mean nothing: the control that any criterion must beat."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return {group: torch.rand(group.units, generator=generator).tolist() for group in groups}
+
+
+def by_taylor(
+    module: nn.Module,
+    groups: Sequence[ChannelGroup],
+    batches: Iterable[Batch],
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> Importances:
+    """The first-order change of the loss when a unit goes: the mean over batches of |sum of weight * gradient|.
+
+    The sum runs over the weights that read the unit, which makes it the change of zeroing the unit's activation
+    (Molchanov et al. 2019, arXiv:1906.10771). `module` is not changed; its frozen layers count as others do.
+    """
+    import torch
+
+    module = copy.deepcopy(module).requires_grad_(True)
+    totals = {group: torch.zeros(group.units) for group in groups}
+    for batch in batches:
+        module.zero_grad(set_to_none=True)
+        loss(module(*batch.inputs), batch.labels).backward()  # type: ignore[no-untyped-call]
+        changes = {group: torch.zeros(group.units) for group in groups}
+        for group in groups:
+            readers = [member for member in _weighted(module, group) if member.side == "in"]
+            for member in readers:
+                changes[group] += _per_unit(_first_order(module, member), member)
+            totals[group] += changes[group].abs()
+    return {group: total.tolist() for group, total in totals.items()}
+
+
+def _first_order(module: nn.Module, member: Member) -> Tensor:
+    import torch
+
+    weight = module.get_parameter(f"{member.module}.weight")
+    if weight.grad is None:
+        return torch.zeros(_by_channel(module, member, weight).shape[0])
+    return _by_channel(module, member, weight.detach() * weight.grad).sum(1)
+
+
+def _channel_sums(module: nn.Module, member: Member, power: int) -> Tensor:
+    weight = module.get_parameter(f"{member.module}.weight").detach()
+    return _by_channel(module, member, weight).abs().pow(power).sum(1)
+
+
+def _by_channel(module: nn.Module, member: Member, weight: Tensor) -> Tensor:
+    """`weight` as (channels of the member's side, all else); a grouped convolution goes by whole filters."""
+    layer = _layer(module, member)
+    is_first = (member.side == "out") != getattr(layer, "transposed", False)
+    axis = 0 if is_first or getattr(layer, "groups", 1) > 1 else 1
+    return weight.transpose(0, axis).flatten(1)
+
+
+def _per_unit(per_channel: Tensor, member: Member) -> Tensor:
+    """(channels) -> (units): the sum over the channels of each unit."""
+    import torch
+
+    places = torch.tensor([place for unit in member.positions for place in unit], dtype=torch.long)
+    owners = torch.tensor([unit for unit, own in enumerate(member.positions) for _ in own], dtype=torch.long)
+    return torch.zeros(len(member.positions)).index_add(0, owners, per_channel[places].float())
+
+
+def _weighted(module: nn.Module, group: ChannelGroup) -> list[Member]:
+    """The members that are one side of a convolution or a linear layer."""
+    import torch_pruning
+
+    kinds = (torch_pruning.ops.TORCH_CONV, torch_pruning.ops.TORCH_LINEAR)
+    return [member for member in group.members if isinstance(_layer(module, member), kinds)]
+
+
+def _layer(module: nn.Module, member: Member) -> torch.nn.Module | None:
+    return None if member.side == "parameter" else module.get_submodule(member.module)

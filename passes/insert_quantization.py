@@ -1,0 +1,226 @@
+"""insert-quantization: explicit quantize and dequantize nodes, int8 weights and integer biases, from known ranges."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from ..ir.errors import InputError, Problem
+from ..ir.facts import QUANTIZED, RANGES_CALIBRATED, Aspect, Fact
+from ..ir.graph import (
+    add_tensor,
+    editable,
+    export_again,
+    is_float_tensor,
+    module_names,
+    outputs_of,
+    read_tensor,
+    tensor_of,
+)
+from ..ir.placement import Layer, Placement, Rules, matches, place
+from ..ir.state import ModelState, register_quantized_operators
+from .contract import Context, Lossy, Numerics, Skip
+from .grids import ActivationGrid, Grid, activation_grid, bias_steps, weight_scales
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule, Node
+
+    from ..recipe.schema import Recipe
+    from ..targets import Target
+
+
+@dataclass(frozen=True)
+class InsertQuantization:
+    """The graph computes what int8 kernels will compute: every tensor that they read or write lies on its grid."""
+
+    name: ClassVar[str] = "insert-quantization"
+    needs: ClassVar[frozenset[Fact]] = frozenset({RANGES_CALIBRATED})
+    makes: ClassVar[frozenset[Fact]] = frozenset({QUANTIZED})
+    touches: ClassVar[frozenset[Aspect]] = frozenset({Aspect.NUMERICS})
+    keeps: ClassVar[frozenset[Fact]] = frozenset()
+    numerics: ClassVar[Numerics] = Lossy("activations and weights are rounded to eight bits")
+    asks: ClassVar[str | None] = "compress.quantize"
+    reads: ClassVar[frozenset[str]] = frozenset()
+    decides: ClassVar[str] = ""
+
+    activations: str
+    symmetric: bool
+    weight_bits: int
+    weight_granularity: str
+    bias: str
+    keep_float: tuple[str, ...]
+    rules: Rules
+
+    @classmethod
+    def for_target(cls, target: Target, recipe: Recipe) -> Self | Skip | None:
+        asked, int8 = recipe.compress.quantize, target.quantization.int8_static
+        if asked is None:
+            return None
+        if int8 is None:
+            why = f"{target.name} has no static int8 kernels; ask for another target, or leave compress.quantize out"
+            return Skip("static int8 quantization", why)
+        return cls(
+            activations=int8.activations,
+            symmetric=int8.symmetric_activations,
+            weight_bits=int8.weight_bits,
+            weight_granularity=int8.weight_granularity,
+            bias=int8.bias,
+            keep_float=asked.keep_float,
+            rules=Rules(int8.kernels, int8.float_outputs, int8.same_scale, int8.fused_activations),
+        )
+
+    def run(self, state: ModelState, context: Context) -> ModelState:
+        register_quantized_operators()
+        program = state.exported_program()
+        module = editable(program)
+        _refuse_unknown(module, self.keep_float)
+        placement = place(module.graph, self.rules, self.keep_float)
+        ranges = state.attachments["ranges"]
+        grids = {name: self._grid(ranges[name]) for name in placement.observed.values()}
+        _insert_activations(module, placement, grids)
+        _Weights(module, self).insert(placement, grids)
+        _say(placement, context)
+        summary = {
+            "scales": {name: [grids[group].scale, grids[group].zero_point] for name, group in placement.groups.items()},
+            "output_steps": [_step(node, grids, placement) for node in outputs_of(editable(program).graph)],
+            "layers": [layer.module for layer in placement.layers],
+            "left_float": dict(placement.left_float),
+        }
+        after = replace(state, program=export_again(module, program))
+        return after.with_attachment("quantization", summary)
+
+    def _grid(self, bounds: list[float]) -> ActivationGrid:
+        return activation_grid(bounds[0], bounds[1], Grid(self.activations, self.symmetric))
+
+
+class _Weights:
+    """Puts int8 weights and their biases into a graph; a weight that several layers share is stored once."""
+
+    def __init__(self, module: GraphModule, options: InsertQuantization) -> None:
+        self._module, self._options = module, options
+        self._stored: dict[str, tuple[str, str, str]] = {}
+
+    def insert(self, placement: Placement, grids: Mapping[str, ActivationGrid]) -> None:
+        """Every layer of the placement reads its weights and bias through dequantize nodes."""
+        nodes = {node.name: node for node in self._module.graph.nodes}
+        steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
+        floors = self._floors(nodes, placement.layers, steps)
+        for layer in placement.layers:
+            node = nodes[layer.node]
+            weight = str(node.args[1].target)
+            with self._module.graph.inserting_before(node):
+                dequantized, scales = self._weight(node, weight, floors[weight])
+                arguments = [node.args[0], dequantized, *node.args[2:]]
+                if self._options.bias == "int32" and len(arguments) > 2 and arguments[2] is not None:
+                    arguments[2] = self._bias(node, scales, steps[layer.node])
+            node.args = tuple(arguments)
+
+    def _floors(
+        self, nodes: Mapping[str, Node], layers: tuple[Layer, ...], steps: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """For each weight, the least scale per channel with which the biases behind it fit into int32."""
+        import torch
+
+        floors: dict[str, Tensor] = {}
+        for layer in layers:
+            node = nodes[layer.node]
+            bias: Any = node.args[2] if len(node.args) > 2 else None
+            weight = str(node.args[1].target)  # type: ignore[union-attr]
+            channels = len(tensor_of(self._module, node.args[1]))  # type: ignore[arg-type]
+            largest = torch.zeros(channels) if bias is None else tensor_of(self._module, bias).detach().abs()
+            floor = bias_steps(largest, steps[layer.node])
+            floors[weight] = torch.maximum(floors.get(weight, floor), floor)
+        return floors
+
+    def _weight(self, node: Node, name: str, floor: Tensor) -> tuple[Node, Tensor]:
+        import torch
+
+        limit = 2 ** (self._options.weight_bits - 1) - 1
+        if name not in self._stored:
+            weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
+            scales = weight_scales(weight, limit, self._options.weight_granularity, floor)
+            along = (-1, *[1] * (weight.dim() - 1))
+            values = (weight / scales.reshape(along)).round().clamp(-limit, limit).to(torch.int8)
+            self._stored[name] = self._store(name, "weight", values, scales)
+        stored = self._stored[name]
+        return self._dequantize(stored, limit, torch.int8), self._module.get_buffer(stored[1])
+
+    def _bias(self, node: Node, scales: Tensor, step: float) -> Node:
+        import torch
+
+        bias: Any = node.args[2]
+        limit = 2**31 - 1
+        grid = (scales.double() * step).float()
+        values = (tensor_of(self._module, bias).detach().double() / grid.double()).round()
+        stored = self._store(str(bias.target), "bias", values.clamp(-limit, limit).to(torch.int32), grid)
+        return self._dequantize(stored, limit, torch.int32)
+
+    def _store(self, beside: str, role: str, values: Tensor, scales: Tensor) -> tuple[str, str, str]:
+        import torch
+
+        zeros = torch.zeros(len(scales), dtype=torch.int64)
+        return (
+            add_tensor(self._module, beside, f"quantized_{role}", values),
+            add_tensor(self._module, beside, f"{role}_scale", scales),
+            add_tensor(self._module, beside, f"{role}_zero_point", zeros),
+        )
+
+    def _dequantize(self, stored: tuple[str, str, str], limit: int, dtype: Any) -> Node:
+        import torch
+
+        values, scales, zeros = (read_tensor(self._module, name) for name in stored)
+        operator = torch.ops.quantized_decomposed.dequantize_per_channel.default
+        return self._module.graph.call_function(operator, (values, scales, zeros, 0, -limit, limit, dtype))
+
+
+def _insert_activations(module: GraphModule, placement: Placement, grids: Mapping[str, ActivationGrid]) -> None:
+    """A quantize and a dequantize node stand behind every tensor of the placement.
+
+    What an int8 kernel computes is read in int8 by all; of what is float anyway, only int8 kernels read the grid.
+    """
+    import torch
+
+    operators = torch.ops.quantized_decomposed
+    for node in list(module.graph.nodes):
+        if node.name not in placement.groups:
+            continue
+        grid = grids[placement.groups[node.name]]
+        dtype = getattr(torch, grid.dtype)
+        form = (grid.scale, grid.zero_point, grid.lowest, grid.highest, dtype)
+        readers = [user for user in node.users if node.name in placement.computed or user.name in placement.consumers]
+        with module.graph.inserting_after(node):
+            quantized = module.graph.call_function(operators.quantize_per_tensor.default, (node, *form))
+        with module.graph.inserting_after(quantized):
+            dequantized = module.graph.call_function(operators.dequantize_per_tensor.default, (quantized, *form))
+        for reader in readers:
+            reader.replace_input_with(node, dequantized)
+
+
+def _step(node: Node, grids: Mapping[str, ActivationGrid], placement: Placement) -> float | None:
+    """The quantization step that the output has, or would have; None for an output of whole numbers."""
+    if not is_float_tensor(node):
+        return None
+    return grids[placement.groups.get(node.name, node.name)].scale
+
+
+def _refuse_unknown(module: GraphModule, keep_float: tuple[str, ...]) -> None:
+    known = {name for node in module.graph.nodes for name in module_names(node)}
+    problems = []
+    for name in keep_float:
+        if not matches(known, name):
+            near = difflib.get_close_matches(name, sorted(known), 3)
+            hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+            expected = "the name of a module of the network"
+            problems.append(Problem("recipe", "compress.quantize.keep_float", expected, f"'{name}'{hint}"))
+    if problems:
+        raise InputError(problems)
+
+
+def _say(placement: Placement, context: Context) -> None:
+    eligible = len(placement.layers) + len(placement.left_float)
+    context.say(f"{len(placement.layers)} of {eligible} layers with weights in int8")
+    for name, reason in placement.left_float.items():
+        context.say(f"{name} stays float: {reason}")

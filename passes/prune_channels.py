@@ -1,0 +1,243 @@
+"""prune-channels: the least important channels are gone, and tensors are physically smaller."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from ..ir.errors import InputError, Problem, StepError
+from ..ir.facts import CHANNELS_PRUNED, Aspect, Fact
+from ..ir.state import InputSpec, ModelState
+from ..recipe.schema import Recover
+from ..training.loop import TrainingOptions, train
+from ..training.losses import loss_for
+from .channel_choice import Importance
+from .channel_costs import Measure
+from .channel_groups import ChannelGroup
+from .channel_pruner import ChannelPruner, Rank, Scope
+from .channel_surgery import edits_between, merged
+from .contract import Context, Lossy, Numerics, Skip
+from .importance import Criterion, by_batchnorm, by_norm, by_random, by_taylor
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..recipe.schema import Prune, Recipe
+    from ..targets import Target
+
+_TAYLOR_SAMPLES, _TAYLOR_BATCH = 256, 32
+_UNITS = {"flops": "multiply-accumulates", "parameters": "parameters", "channels": "channels that can go"}
+_WORTH_A_WARNING = 0.05
+"""The part of the asked amount by which it may be missed without a warning."""
+
+
+@dataclass(frozen=True)
+class PruneChannels:
+    """Takes `amount` of the network's `measure` away in `steps`, with training between two steps where `recover` says.
+
+    Remaining widths are multiples of `multiple`. Modules in `keep` are not touched. See `channel_groups` for what can
+    go, `channel_proof` for how that is made sure, `channel_choice` for what goes.
+    """
+
+    amount: float
+    measure: Measure = "flops"
+    criterion: Criterion = "l2"
+    scope: Scope = "global"
+    multiple: int = 1
+    keep: tuple[str, ...] = ()
+    steps: int = 1
+    recover: TrainingOptions | None = None
+
+    name: ClassVar[str] = "prune-channels"
+    needs: ClassVar[frozenset[Fact]] = frozenset()
+    makes: ClassVar[frozenset[Fact]] = frozenset({CHANNELS_PRUNED})
+    touches: ClassVar[frozenset[Aspect]] = frozenset(
+        {Aspect.SHAPES, Aspect.ZEROS, Aspect.VALUES, Aspect.FUNCTION, Aspect.RANGES}
+    )
+    keeps: ClassVar[frozenset[Fact]] = frozenset()
+    numerics: ClassVar[Numerics] = Lossy("the channels that matter least are gone")
+    asks: ClassVar[str | None] = "compress.prune"
+    decides: ClassVar[str] = "which channels go, by their importance"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Gradients for taylor are taken on the calibration split; training between steps reads the train split."""
+        read = {"calibration": self.criterion == "taylor", "train": self.recover is not None and self.steps > 1}
+        return frozenset(split for split, is_read in read.items() if is_read)
+
+    @classmethod
+    def for_target(cls, target: Target, recipe: Recipe) -> Self | Skip | None:
+        """Widths in the recipe's multiple, else in the target's; a Skip where neither would make it faster."""
+        prune = recipe.compress.prune
+        if prune is None:
+            return None
+        if prune.granularity == "element":
+            return Skip(
+                "unstructured sparsity",
+                f"{target.runtime}'s kernels are dense, so it would not be faster; ask for prune.granularity: channel",
+            )
+        multiple = prune.multiple or (target.pruning.channel_multiple if target.pruning else None)
+        if multiple is None:
+            return Skip(
+                cls.name,
+                f"the profile {target.name} does not say which widths its kernels want (pruning.channel_multiple);"
+                " set compress.prune.multiple to prune all the same",
+            )
+        amount, measure = _asked(prune)
+        return cls(
+            amount=amount,
+            measure=measure,
+            criterion=prune.criterion,
+            scope=prune.scope,
+            multiple=multiple,
+            keep=prune.keep,
+            steps=prune.steps,
+            recover=_recovery(recipe) if prune.steps > 1 else None,
+        )
+
+    def run(self, state: ModelState, context: Context) -> ModelState:
+        """The state with a smaller module and the edits that reproduce it from the user's network.
+
+        InputError where `keep` names no module; StepError where nothing at all can be pruned.
+        """
+        before = state.torch_module()
+        _check_names(self.keep, before)
+        module = copy.deepcopy(before).eval()
+        pruner = ChannelPruner(
+            module,
+            example_inputs(state.inputs),
+            measure=self.measure,
+            scope=self.scope,
+            multiple=self.multiple,
+            keep=self.keep,
+            seed=context.seed,
+        )
+        reached = 0.0
+        with context.progress.task(self.name, self.steps) as advance:
+            for step in range(1, self.steps + 1):
+                reached = pruner.prune_to(self.amount * step / self.steps, self._ranking(state, context))
+                if step < self.steps and self.recover is not None:
+                    self._recover(module, self.recover, context, step)
+                advance(1, f"{reached:.1%} of the {_UNITS[self.measure]} gone")
+        edits = edits_between(before, module)
+        if not edits:
+            raise StepError(f"{self.name}: no layer can lose channels: {'; '.join(_by_reason(pruner.whole))}")
+        self._tell(context, pruner.whole, reached)
+        for line in _narrowed(before, module):
+            context.say(line)
+        return replace(state, module=module.eval(), edits=merged(state.edits, edits))
+
+    def _ranking(self, state: ModelState, context: Context) -> Rank:
+        """What ranks the units of groups by this pass's criterion."""
+
+        def rank(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importance:
+            match self.criterion:
+                case "l1" | "l2":
+                    return by_norm(module, groups, 1 if self.criterion == "l1" else 2)
+                case "batchnorm":
+                    return by_batchnorm(module, groups)
+                case "random":
+                    return by_random(groups, context.seed)
+                case "taylor":
+                    size = state.inputs[0].batch or _TAYLOR_BATCH
+                    batches = context.data.split("calibration").batches(size, limit=_TAYLOR_SAMPLES)
+                    whole = (batch for batch in batches if state.inputs[0].batch in (None, len(batch.labels)))
+                    return by_taylor(module, groups, whole, loss_for(context.task))
+
+        return rank
+
+    def _recover(self, module: nn.Module, options: TrainingOptions, context: Context, step: int) -> None:
+        scratch = context.scratch / f"step-{step}"
+        scratch.mkdir(parents=True, exist_ok=True)
+        result = train(
+            module,
+            context.data,
+            context.task,
+            options,
+            seed=context.seed,
+            scratch=scratch,
+            progress=context.progress,
+            name=f"{self.name}: recover after step {step} of {self.steps}",
+        )
+        context.say(f"training after step {step}: loss {result.loss_before:.4g} -> {result.loss_after:.4g}")
+
+    def _tell(self, context: Context, whole: Mapping[str, str], reached: float) -> None:
+        said = f"{reached:.1%} of the {_UNITS[self.measure]} are gone, asked for {self.amount:.1%}"
+        context.say(said)
+        if reached < self.amount * (1 - _WORTH_A_WARNING):
+            context.progress.warn(
+                f"{self.name}: {said}: the layers that can lose channels have no more to give"
+                f" ({len(whole)} are left whole; widths stay multiples of {self.multiple})"
+            )
+        for line in _by_reason(whole):
+            context.say(line)
+
+
+def example_inputs(specs: Sequence[InputSpec]) -> tuple[Tensor, ...]:
+    """Tensors that a network with these inputs accepts: noise, or zeros and ones for integers; an open batch is 2."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+
+    def example(spec: InputSpec) -> Tensor:
+        shape, dtype = (spec.batch or 2, *spec.sample_shape), getattr(torch, spec.dtype)
+        if dtype.is_floating_point:
+            return torch.randn(shape, generator=generator, dtype=dtype)
+        return torch.randint(0, 2, shape, generator=generator, dtype=dtype)
+
+    return tuple(example(spec) for spec in specs)
+
+
+def _asked(prune: Prune) -> tuple[float, Measure]:
+    amounts: dict[Measure, float | None] = {
+        "flops": prune.flops,
+        "parameters": prune.parameters,
+        "channels": prune.channels,
+    }
+    given = [(amount, measure) for measure, amount in amounts.items() if amount is not None]
+    if len(given) != 1:
+        found = " and ".join(measure for _, measure in given) or "none of them"
+        raise InputError(Problem("recipe", "compress.prune", "one of flops, parameters and channels", found))
+    return given[0]
+
+
+def _recovery(recipe: Recipe) -> TrainingOptions | None:
+    """The recipe's way of recovering, for as long as it wants between two steps."""
+    prune, recover = recipe.compress.prune, recipe.compress.recover or Recover()
+    if prune is None or not prune.recover_epochs:
+        return None
+    return TrainingOptions(**{**recover.model_dump(), "epochs": prune.recover_epochs})
+
+
+def _check_names(keep: Sequence[str], module: nn.Module) -> None:
+    known = [name for name, _ in module.named_modules() if name]
+    problems = []
+    for name in keep:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            problems.append(Problem("recipe", "compress.prune.keep", f"names of modules of the network{hint}", name))
+    if problems:
+        raise InputError(problems)
+
+
+def _narrowed(before: nn.Module, after: nn.Module) -> list[str]:
+    """A line for each layer that gives fewer channels than before."""
+    lines = []
+    for name, old in before.named_modules():
+        for attribute in ("out_channels", "out_features"):
+            was, now = (vars(layer).get(attribute) for layer in (old, after.get_submodule(name)))
+            if was != now:
+                lines.append(f"{name}: {was} -> {now} channels")
+    return lines
+
+
+def _by_reason(whole: Mapping[str, str]) -> list[str]:
+    """One line for each reason, with all the layers that it holds for."""
+    layers: dict[str, list[str]] = {}
+    for layer, reason in whole.items():
+        layers.setdefault(reason, []).append(layer)
+    return [f"left whole: {', '.join(names)}: {reason}" for reason, names in layers.items()]

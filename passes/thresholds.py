@@ -1,0 +1,106 @@
+"""How a range is chosen from what an observer saw: percentile, mean squared error, entropy (Kullback-Leibler)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .observers import BINS, Counts, Histogram
+
+Range = tuple[float, float]
+
+_CANDIDATES = 128
+_SMALLEST = 0.05
+"""No candidate clips a side to less than this part of its extreme."""
+
+
+def percentile(histogram: Histogram, percent: float) -> Range:
+    """The range that leaves (100 - percent) % of all values outside, half of them on each side."""
+    total = histogram.positive.sum() + histogram.negative.sum() + histogram.zeros
+    outside = total * (1 - percent / 100) / 2
+    low = -_quantile(histogram.negative, outside, histogram.width)
+    high = _quantile(histogram.positive, outside, histogram.width)
+    return max(low, min(histogram.minimum, 0.0)), min(high, max(histogram.maximum, 0.0))
+
+
+def mean_squared_error(histogram: Histogram, symmetric: bool, levels: int = 256) -> Range:
+    """The range with the least expected squared error: what is cut off beyond it, and step^2 / 12 for what is inside.
+
+    Banner et al. 2019, "Post training 4-bit quantization of convolutional networks for rapid-deployment", eq. 3-5,
+    on the histogram instead of a fitted distribution; zeros have no error, zero lies on the grid.
+    """
+    low_extreme, high_extreme = max(-histogram.minimum, 0.0), max(histogram.maximum, 0.0)
+    lows, highs = _candidates(low_extreme), _candidates(high_extreme)
+    low_clip, low_inside = _clipping(histogram.negative, lows, histogram.width)
+    high_clip, high_inside = _clipping(histogram.positive, highs, histogram.width)
+    spans = lows[:, None] + highs[None, :]
+    if symmetric:
+        spans = 2 * np.maximum(lows[:, None], highs[None, :])
+    rounding = (spans / (levels - 1)) ** 2 / 12
+    error = low_clip[:, None] + high_clip[None, :] + rounding * (low_inside[:, None] + high_inside[None, :])
+    low, high = np.unravel_index(np.argmin(error), error.shape)
+    return -float(lows[low]), float(highs[high])
+
+
+def entropy(histogram: Histogram, levels: int = 256) -> Range:
+    """The range whose quantized distribution diverges least from the one that was seen.
+
+    Migacz 2017, "8-bit Inference with TensorRT" (GTC): what is cut off is counted into the edge bins of the
+    reference distribution, and each level's mass is spread over its bins that are not empty. Values at exactly zero
+    are left out of both, for they are represented without error, and after a ReLU they would outweigh all others.
+    """
+    low_extreme, high_extreme = max(-histogram.minimum, 0.0), max(histogram.maximum, 0.0)
+    largest = max(low_extreme, high_extreme)
+    if largest == 0:
+        return 0.0, 0.0
+    counts = np.concatenate([histogram.negative[::-1], histogram.positive])
+    last = int(np.ceil(largest / histogram.width))
+    first = max(last // 8, min(levels // 2, last))
+    reach = np.unique(np.linspace(first, last, _CANDIDATES).astype(int))
+    low_last, high_last = (int(np.ceil(extreme / histogram.width)) for extreme in (low_extreme, high_extreme))
+    divergence = [
+        _divergence(counts, BINS - min(bins, low_last), BINS + min(bins, high_last), levels) for bins in reach
+    ]
+    threshold = float(reach[int(np.argmin(divergence))]) * histogram.width
+    return -min(threshold, low_extreme), min(threshold, high_extreme)
+
+
+def _quantile(counts: Counts, outside: float, width: float) -> float:
+    """The magnitude beyond which `outside` counts lie, linear within a bin; zero where there are fewer counts."""
+    beyond = np.concatenate([np.cumsum(counts[::-1])[::-1], [0.0]])
+    if beyond[0] <= outside:
+        return 0.0
+    index = int(np.nonzero(beyond > outside)[0][-1])
+    part = (beyond[index] - outside) / counts[index]
+    return float((index + part) * width)
+
+
+def _candidates(extreme: float) -> Counts:
+    return extreme * np.linspace(_SMALLEST, 1.0, _CANDIDATES) if extreme > 0 else np.zeros(1)
+
+
+def _clipping(counts: Counts, thresholds: Counts, width: float) -> tuple[Counts, Counts]:
+    """For each threshold (K,): the summed squared distance of what lies beyond it, and how much lies inside."""
+    centers = (np.arange(len(counts)) + 0.5) * width
+    beyond = [np.concatenate([np.cumsum((counts * centers**power)[::-1])[::-1], [0.0]]) for power in (0, 1, 2)]
+    index = np.minimum(np.ceil(thresholds / width - 0.5).astype(int), len(counts))
+    mass, first, second = (values[index] for values in beyond)
+    return second - 2 * thresholds * first + thresholds**2 * mass, counts.sum() - mass
+
+
+def _divergence(counts: Counts, low: int, high: int, levels: int) -> float:
+    """The Kullback-Leibler divergence of the clipped counts from their quantized form, bins [low, high)."""
+    inside = counts[low:high]
+    reference = inside.copy()
+    reference[0] += counts[:low].sum()
+    reference[-1] += counts[high:].sum()
+    level = (np.arange(len(inside)) * levels) // len(inside)
+    filled = reference > 0
+    mass = np.bincount(level, inside, levels)
+    share = np.bincount(level, filled, levels)
+    quantized = np.where(filled, (mass / np.maximum(share, 1))[level], 0.0)
+    total, quantized_total = reference.sum(), quantized.sum()
+    if quantized_total == 0:
+        return float("inf")
+    p, q = reference[filled] / total, quantized[filled] / quantized_total
+    q = np.maximum(q, 1e-9)
+    return float((p * np.log(p / q)).sum())

@@ -1,0 +1,97 @@
+"""`bench` and `verify`: finished artifacts, measured and checked again from their directories alone."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..benchmarks import accuracy, latency
+from ..benchmarks.compare import Comparison, compare
+from ..benchmarks.latency import LatencyReport
+from ..devices.local import LocalDevice
+from ..ir.errors import InputError, Problem, StepError
+from ..runtimes import open_runner
+from ..ship import manifest
+from ..ship.manifest import Manifest
+from .parity import Golden
+from .publish import GOLDEN_FOLDER
+
+if TYPE_CHECKING:
+    from ..benchmarks.accuracy import Parity
+    from ..devices.contract import Device
+    from ..ir.progress import Progress
+
+REPEATABLE_STEPS = 1.0
+"""How far the same file may be from its golden vectors: one step, for kernels that add in another order."""
+REPEATABLE_FLOAT_STEPS = 0.01
+"""The same where nothing is quantized and a step is a 255th of the largest output."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What `bench` measured, and of two artifacts which is faster."""
+
+    reports: dict[str, LatencyReport]
+    comparison: Comparison | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `bench --json`, raw samples included."""
+        comparison = None
+        if self.comparison is not None:
+            found = self.comparison
+            comparison = {"ratio": found.ratio, "low": found.low, "high": found.high, "verdict": found.verdict}
+        reports = {name: report.to_json() for name, report in self.reports.items()}
+        return {"schema": 1, "reports": reports, "comparison": comparison}
+
+
+def device_named(name: str) -> Device:
+    """The device of that name. InputError where there is none."""
+    if name != "local":
+        raise InputError(Problem("bench", "--on", "local, the only device that is supported", name))
+    return LocalDevice()
+
+
+def bench(artifact: Path, against: Path | None, device: Device, threads: int | None, progress: Progress) -> Bench:
+    """The artifact's latency, or that of two artifacts measured in turns. InputError, StepError."""
+    folders = {"artifact": artifact} if against is None else {"against": against, "artifact": artifact}
+    found = {name: manifest.read(folder) for name, folder in folders.items()}
+    with ExitStack() as stack:
+        runners = {
+            name: stack.enter_context(_open(device, folders[name], found[name], threads or found["artifact"].threads))
+            for name in folders
+        }
+        reports = latency.measure(runners, device.name, progress=progress)
+    comparison = None if against is None else compare(reports["against"], reports["artifact"])
+    return Bench(reports, comparison)
+
+
+def verify(artifact: Path, device: Device) -> dict[str, Parity]:
+    """For each output how far the artifact is from its golden vectors, on the device now.
+
+    InputError where a file is not what the manifest says; StepError where the outputs are further off than the same
+    file may be.
+    """
+    found = manifest.read(artifact)
+    if f"{GOLDEN_FOLDER}/inputs.npz" not in found.files:
+        raise InputError(Problem(str(artifact), GOLDEN_FOLDER, "golden vectors", "none"))
+    golden = Golden.read(artifact / GOLDEN_FOLDER)
+    with _open(device, artifact, found, 1) as runner:
+        outputs = dict(zip(runner.outputs, runner.run(golden.inputs), strict=True))
+    checked = {
+        name: accuracy.parity(golden.outputs[name], outputs[name], golden.steps[name]) for name in golden.outputs
+    }
+    is_quantized = any("quantiz" in step for step in found.steps)
+    allowed = REPEATABLE_STEPS if is_quantized else REPEATABLE_FLOAT_STEPS
+    for name, parity in checked.items():
+        if not parity.largest_steps <= allowed:
+            raise StepError(
+                f"verify: output '{name}' is {parity.largest_steps:.3g} steps from its golden vector, expected at most"
+                f" {allowed:g}: this device or runtime ({found.runtime} {found.runtime_version} made it) computes otherwise"
+            )
+    return checked
+
+
+def _open(device: Device, folder: Path, found: Manifest, threads: int) -> Any:
+    return open_runner(found.runtime, device, folder / found.main, threads)

@@ -1,0 +1,58 @@
+"""Budgets: what the recipe allows, held against what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..benchmarks.report import Summary
+    from ..recipe.schema import Budget
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One budget; `found` is None where the artifact could not be measured for it, and then it is not met."""
+
+    key: str
+    limit: float
+    found: float | None
+
+    @property
+    def is_met(self) -> bool:
+        """Whether what was found is within the limit."""
+        return self.found is not None and self.found <= self.limit
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"budget.{self.key}: MISSED: {self.limit:g} allowed, but it could not be measured here"
+        if self.is_met:
+            return f"budget.{self.key}: met: {self.found:.4g} of {self.limit:g}"
+        return f"budget.{self.key}: MISSED: {self.found:.4g} where {self.limit:g} is allowed, {self._excess():.3g} over"
+
+    def _excess(self) -> float:
+        return 0.0 if self.found is None else self.found - self.limit
+
+
+def verdicts(budget: Budget, summary: Summary) -> tuple[Verdict, ...]:
+    """A verdict for each budget that the recipe sets, in the recipe's words and units."""
+    artifact = summary.artifact
+    p95_ns = artifact.latency.percentile_ns(95)
+    peak_bytes = artifact.latency.peak_rss_bytes
+    found = {
+        "accuracy_drop_points": accuracy_drop_points(summary),
+        "flips_percent": None if summary.flips is None else 100 * summary.flips,
+        "latency_p50_ms": artifact.latency.p50_ns / 1e6,
+        "latency_p95_ms": None if p95_ns is None else p95_ns / 1e6,
+        "artifact_kib": artifact.total_bytes / 1024,
+        "peak_memory_mib": None if peak_bytes is None else peak_bytes / 2**20,
+    }
+    return tuple(Verdict(key, limit, found[key]) for key, limit in budget.model_dump(exclude_none=True).items())
+
+
+def accuracy_drop_points(summary: Summary) -> float:
+    """By how much the metric got worse: in points of 100 for shares, in hundredths of the baseline for errors."""
+    before, after = summary.baseline.evaluation, summary.artifact.evaluation
+    if before.is_higher_better:
+        return 100 * (before.value - after.value)
+    return 100 * (after.value - before.value) / max(before.value, 1e-12)

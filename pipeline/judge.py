@@ -1,0 +1,129 @@
+"""What an artifact is worth, found on its own runtime: accuracy, flips, latency. Each is kept by what it rests on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..benchmarks import accuracy, latency
+from ..benchmarks.accuracy import Evaluation
+from ..benchmarks.compare import compare
+from ..benchmarks.latency import LatencyReport
+from ..benchmarks.report import Measured, Summary
+from ..devices import machine
+from ..runtimes import open_runner
+from .keys import digest, runtime_version
+from .parity import prove
+from .store import sha256_of
+
+if TYPE_CHECKING:
+    from ..devices.contract import Device
+    from .workshop import Made, Workshop
+
+BASELINE, ARTIFACT = "baseline", "artifact"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was measured of baseline and artifact; `reused` names what was known from an earlier build."""
+
+    summary: Summary
+    golden: Mapping[str, Path]
+    reused: tuple[str, ...]
+
+
+def judge(workshop: Workshop, baseline: Made, artifact: Made, device: Device, threads: int) -> Judgement:
+    """Everything that a report says of the two. StepError where one does not compute what was simulated."""
+    _, baseline_golden, baseline_proved = prove(workshop, baseline, device)
+    parity, artifact_golden, artifact_proved = prove(workshop, artifact, device)
+    before, before_known = _evaluate(workshop, baseline, device)
+    after, after_known = _evaluate(workshop, artifact, device)
+    reports, latency_known = _measure(workshop, baseline, artifact, device, threads)
+    summary = Summary(
+        target=artifact.plan.target,
+        baseline=_measured(baseline, before, reports[BASELINE], before_known and latency_known),
+        artifact=_measured(artifact, after, reports[ARTIFACT], after_known and latency_known),
+        comparison=compare(reports[BASELINE], reports[ARTIFACT]),
+        parity=parity,
+    )
+    known = {
+        "parity": baseline_proved and artifact_proved,
+        "accuracy": before_known and after_known,
+        "latency": latency_known,
+    }
+    reused = tuple(name for name, is_known in known.items() if is_known)
+    return Judgement(summary, {BASELINE: baseline_golden, ARTIFACT: artifact_golden}, reused)
+
+
+def _measured(made: Made, evaluation: Evaluation, report: LatencyReport, is_reused: bool) -> Measured:
+    emitted = made.emitted
+    return Measured(
+        evaluation=evaluation,
+        latency=report,
+        total_bytes=emitted.total_bytes,
+        macs=emitted.macs,
+        parameters=emitted.parameters,
+        coverage=emitted.coverage,
+        is_reused=is_reused,
+    )
+
+
+def _evaluate(workshop: Workshop, made: Made, device: Device) -> tuple[Evaluation, bool]:
+    recipe, store = workshop.recipe, workshop.store
+    judged_by = recipe.task
+    if ":" in judged_by:
+        judged_by += sha256_of(recipe.folder / judged_by.rpartition(":")[0])
+    data = workshop.data_print("evaluation")
+    key = digest("evaluate", made.content, data, judged_by, runtime_version(made.runtime), device.name)
+    with store.lock(key):
+        if kept := store.find_json(key):
+            return _evaluation(kept), True
+        task = accuracy.task(recipe.task, recipe.folder, str(recipe.path))
+        names = [spec.name for spec in workshop.inputs]
+        with open_runner(made.runtime, device, made.main, threads=1) as runner:
+            found = accuracy.evaluate(runner, workshop.data.split("evaluation"), task, names, workshop.progress)
+        store.put_json(key, _plain(found))
+    return found, False
+
+
+def _measure(
+    workshop: Workshop, baseline: Made, artifact: Made, device: Device, threads: int
+) -> tuple[dict[str, LatencyReport], bool]:
+    """Both timed in turns; only one build of this cache measures at a time."""
+    store = workshop.store
+    pair = [baseline.content, artifact.content]
+    here = dataclasses.asdict(machine.this_machine())
+    here["flags"] = sorted(here["flags"])
+    key = digest("measure", pair, threads, runtime_version(artifact.runtime), device.name, here)
+    with store.lock(key), store.lock("measuring"), ExitStack() as stack:
+        if kept := store.find_json(key):
+            return {name: LatencyReport.from_json(report) for name, report in kept.items()}, True
+        runners = {
+            name: stack.enter_context(open_runner(made.runtime, device, made.main, threads))
+            for name, made in ((BASELINE, baseline), (ARTIFACT, artifact))
+        }
+        reports = latency.measure(runners, device.name, progress=workshop.progress)
+        store.put_json(key, {name: report.to_json() for name, report in reports.items()})
+    return reports, False
+
+
+def _plain(found: Evaluation) -> dict[str, Any]:
+    predictions = None if found.predictions is None else found.predictions.tolist()
+    return {
+        "metrics": found.metrics,
+        "samples": found.samples,
+        "is_higher_better": found.is_higher_better,
+        "predictions": predictions,
+    }
+
+
+def _evaluation(kept: Mapping[str, Any]) -> Evaluation:
+    import numpy as np
+
+    metrics = tuple((name, value) for name, value in kept["metrics"])
+    predictions = None if kept["predictions"] is None else np.asarray(kept["predictions"])
+    return Evaluation(metrics, kept["samples"], kept["is_higher_better"], predictions)

@@ -1,0 +1,68 @@
+"""Keys of the step cache: everything that can change what a step makes, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..passes.contract import Pass
+from ..passes.text import to_text
+
+if TYPE_CHECKING:
+    from ..runtimes import Emitter
+    from ..targets import Target
+
+_LIBRARIES = ("torch", "torch-pruning", "accelerate", "onnx", "onnx-ir", "onnxscript", "numpy")
+_ROOMS = ("ir", "targets", "recipe", "training", "devices", "passes", "runtimes", "benchmarks", "pipeline")
+
+
+def digest(*parts: object) -> str:
+    """The SHA-256, in hex, of the parts' JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def step_key(step: Pass, before: str, data: Mapping[str, str], seed: int) -> str:
+    """The key of a step: its text, the state it starts from, the data that it reads, seed and library versions."""
+    return digest("step", to_text(step), before, dict(data), seed, library_versions(), own_source())
+
+
+def emit_key(emitter: Emitter, target: Target, before: str) -> str:
+    """The key of an emitted artifact: the state, the profile and library versions."""
+    profile = target.model_dump(mode="json", exclude={"hardware", "summary"})
+    return digest(
+        "emit", emitter.name, profile, before, library_versions(), runtime_version(emitter.name), own_source()
+    )
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    """The versions of the libraries that passes build on."""
+    return {name: _version(name) for name in _LIBRARIES}
+
+
+def runtime_version(name: str) -> str:
+    """The installed version of the runtime's library; "absent" where it isn't installed."""
+    return _version(name)
+
+
+@functools.cache
+def own_source() -> str:
+    """A hash of edgewright's own code below the command line: a changed pass never finds its old results."""
+    root = Path(__file__).resolve().parents[1]
+    hashes = hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted((root / room).glob("*.py")):
+            hashes.update(path.read_bytes())
+    return hashes.hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,45 @@
+"""Plans of a recipe: what the emitter of the target's runtime needs, and the recipe without compression as baseline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..devices.machine import host_target
+from ..passes import ALL, manager
+from ..runtimes import emitter
+from ..targets import load_target
+
+if TYPE_CHECKING:
+    from ..passes.manager import Plan
+    from ..recipe.schema import Recipe
+    from ..targets import Target
+
+
+def resolve(name: str, recipe: Recipe | None = None) -> Target:
+    """The profile of that name or path; `host` is the one that fits this machine. Paths in a recipe start there."""
+    if name == "host":
+        return host_target()
+    is_path = os.sep in name or name.endswith((".yaml", ".yml"))
+    if is_path and recipe is not None and name in recipe.targets:
+        name = str(recipe.folder / name)
+    return load_target(name, None if recipe is None else recipe.folder)
+
+
+def targets_of(recipe: Recipe, names: Sequence[str] = ()) -> tuple[Target, ...]:
+    """The profiles that were named, or else those that the recipe names, each once."""
+    found = [resolve(name, recipe) for name in names or recipe.targets]
+    return tuple({target.name: target for target in found}.values())
+
+
+def plan(recipe: Recipe, target: Target) -> Plan:
+    """What a build for the target does, in order, with reasons and skips. Needs no torch. PlanError, InputError."""
+    runtime = emitter(target.runtime)
+    return manager.plan(recipe, target, ALL, runtime.name, runtime.needs)
+
+
+def baseline_plan(recipe: Recipe, target: Target) -> Plan:
+    """The plan of the same network, uncompressed, for the same runtime: what every artifact is compared with."""
+    uncompressed = recipe.model_copy(update={"compress": type(recipe.compress)()})
+    return plan(uncompressed, target)

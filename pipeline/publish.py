@@ -1,0 +1,107 @@
+"""The artifact's directory: whole or not there. What a team gets, and what later commands read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..ir.errors import InputError, Problem
+from ..ship import manifest
+from ..ship.manifest import Manifest, TensorEntry
+from .keys import digest, runtime_version
+from .parity import Golden
+from .store import Store, storage_error
+
+if TYPE_CHECKING:
+    from ..benchmarks.latency import LatencyReport
+    from .workshop import Made, Workshop
+
+BASELINE_FOLDER, GOLDEN_FOLDER, REPORTS_FOLDER, PLAN_FILE = "baseline", "golden", "reports", "plan.txt"
+
+
+def check_writable(out: Path) -> None:
+    """`out` exists and takes a file; InputError otherwise, before any work is done."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".edgewright-{os.getpid()}"
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(Problem(str(out), "--out", "a folder that can be written", reason.lower())) from None
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None], store: Store) -> None:
+    """`folder` is what `write` filled, put in its place by renaming; an older one stays until the new one is whole."""
+    fresh, old = folder.parent / f".{folder.name}.new", folder.parent / f".{folder.name}.old"
+    with store.lock(f"publish-{digest(str(folder.resolve()))}"):
+        try:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            write(fresh)
+            shutil.rmtree(old, ignore_errors=True)
+            if folder.exists():
+                folder.rename(old)
+            fresh.rename(folder)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def is_current(folder: Path, build: str, results: dict[str, Any]) -> bool:
+    """Whether the folder holds, undamaged, exactly the artifact and the results of this build."""
+    try:
+        found = manifest.read(folder)
+    except InputError:
+        return False
+    return found.build == build and found.results == json.loads(json.dumps(results))
+
+
+def write_artifact(
+    folder: Path,
+    workshop: Workshop,
+    made: Made,
+    *,
+    target: str,
+    threads: int,
+    golden: Golden,
+    plan_text: str,
+    report: LatencyReport,
+    results: dict[str, Any],
+) -> None:
+    """`folder` holds the runtime's files, plan.txt, golden vectors, the raw latency samples and the manifest."""
+    folder.mkdir(exist_ok=True)
+    for name in made.emitted.files:
+        shutil.copyfile(made.folder / name, folder / name)
+    (folder / PLAN_FILE).write_text(plan_text)
+    golden.write(folder / GOLDEN_FOLDER)
+    (folder / REPORTS_FOLDER).mkdir()
+    (folder / REPORTS_FOLDER / "latency.json").write_text(json.dumps(report.to_json()))
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and BASELINE_FOLDER not in path.parts)
+    Manifest(
+        edgewright=_version(),
+        build=made.key,
+        target=target,
+        runtime=made.runtime,
+        runtime_version=runtime_version(made.runtime),
+        task=workshop.recipe.task,
+        threads=threads,
+        main=made.emitted.main,
+        files={path.relative_to(folder).as_posix(): manifest.entry_of(path) for path in files},
+        inputs=tuple(TensorEntry(name=spec.name, shape=spec.shape, dtype=spec.dtype) for spec in workshop.inputs),
+        outputs=tuple(TensorEntry(name=name, step=step) for name, step in golden.steps.items()),
+        steps=tuple(step.text for step in made.steps),
+        results=results,
+    ).write(folder)
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return __version__

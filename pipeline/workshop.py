@@ -1,0 +1,200 @@
+"""What the builds of one recipe share: the store, the data, and states that are made at most once."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..ir.errors import EdgewrightError, StepError
+from ..ir.state import ModelState, load, save
+from ..passes import manager
+from ..passes.contract import Context
+from ..recipe import fingerprints, source
+from ..recipe.datasets import Data, load_data
+from ..runtimes import Coverage, Emitted, emitter
+from . import keys
+from .keys import digest
+from .store import Store, sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..ir.progress import Progress
+    from ..passes.manager import Plan, PlannedStep
+    from ..recipe.schema import Recipe
+    from ..targets import Target
+
+PROBE_SAMPLES = 4
+"""How many calibration samples a pass's declared numerics are checked on."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What became of one step: `seconds` is 0 where its result was in the cache."""
+
+    text: str
+    seconds: float
+    cached: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Made:
+    """An emitted artifact in the store, and how it came to be. `key` stands for everything that went into it."""
+
+    key: str
+    plan: Plan
+    runtime: str
+    folder: Path
+    emitted: Emitted
+    steps: tuple[StepReport, ...]
+    output_steps: tuple[float, ...]
+    cached: bool
+
+    @property
+    def main(self) -> Path:
+        """The file that the runtime loads."""
+        return self.folder / self.emitted.main
+
+    @property
+    def content(self) -> str:
+        """What the artifact is, whatever it was made from: the hash of its files' hashes."""
+        return digest({file: sha256_of(self.folder / file) for file in self.emitted.files})
+
+
+class Workshop:
+    """Makes states and artifacts of one recipe, each found in the store where it was made before."""
+
+    def __init__(self, recipe: Recipe, store: Store, progress: Progress) -> None:
+        self.recipe = recipe
+        self.store = store
+        self.progress = progress
+        self.inputs = source.input_specs(recipe)
+        self._data_prints: dict[str, str] = {}
+
+    @cached_property
+    def data(self) -> Data:
+        """The recipe's data, loaded when it is first needed."""
+        return load_data(self.recipe)
+
+    @cached_property
+    def model_print(self) -> str:
+        """The fingerprint of the network and its weights."""
+        return fingerprints.model_fingerprint(self.recipe, self.store.stamps)
+
+    def data_print(self, split: str) -> str:
+        """The fingerprint of one split of the data."""
+        if split not in self._data_prints:
+            self._data_prints[split] = fingerprints.data_fingerprint(self.recipe, split, self.store.stamps)
+        return self._data_prints[split]
+
+    def step_keys(self, plan: Plan) -> tuple[str, ...]:
+        """The key before the first step, and the key after each."""
+        chain = [keys.digest("model", self.model_print, [asdict(spec) for spec in self.inputs])]
+        for planned in plan.steps:
+            data = {split: self.data_print(split) for split in sorted(planned.step.reads)}
+            chain.append(keys.step_key(planned.step, chain[-1], data, self.recipe.seed))
+        return tuple(chain)
+
+    def make(self, plan: Plan, target: Target) -> Made:
+        """The plan's artifact for the target, from the store or made now. StepError where a step fails."""
+        emits = emitter(target.runtime)
+        chain = self.step_keys(plan)
+        key = keys.emit_key(emits, target, chain[-1])
+        with self.store.lock(key):
+            folder = self.store.find("artifacts", key)
+            if folder is not None:
+                reports = tuple(StepReport(step.text, 0.0, True) for step in plan.steps)
+                return _read_made(key, plan, emits.name, folder, reports, True)
+            state, reports = self.state(plan)
+            if missing := plan.goal - state.facts:
+                raise StepError(f"{emits.name}: the plan's goal '{', '.join(map(str, missing))}' was not reached")
+            self.progress.note(f"emit {emits.name}")
+            folder = self.store.put(
+                "artifacts", key, lambda out: _write_made(out, emits.emit(state, target, out), state)
+            )
+        return _read_made(key, plan, emits.name, folder, reports, False)
+
+    def state(self, plan: Plan) -> tuple[ModelState, tuple[StepReport, ...]]:
+        """The state after the plan's last step, resumed from the last finished one, and a report for each step."""
+        chain = self.step_keys(plan)
+        done = next((index for index in range(len(plan.steps), 0, -1) if self._is_kept(chain[index])), 0)
+        reports = [StepReport(step.text, 0.0, True) for step in plan.steps[:done]]
+        state = self._load(chain[done]) if done else self._initial(chain[0])
+        for planned, key in zip(plan.steps[done:], chain[done + 1 :], strict=True):
+            state, report = self._step(planned, state, key)
+            reports.append(report)
+        return state, tuple(reports)
+
+    def _is_kept(self, key: str) -> bool:
+        return self.store.find("steps", key) is not None
+
+    def _load(self, key: str) -> ModelState:
+        return load(self.store.root / "steps" / key, lambda: source.build_model(self.recipe))
+
+    def _initial(self, key: str) -> ModelState:
+        return ModelState(inputs=self.inputs, module=source.load_model(self.recipe), sha256=key)
+
+    def _step(self, planned: PlannedStep, state: ModelState, key: str) -> tuple[ModelState, StepReport]:
+        with self.store.lock(key):
+            if self._is_kept(key):
+                return self._load(key), StepReport(planned.text, 0.0, True)
+            self.progress.note(planned.step.name)
+            started = time.monotonic()
+            after = self._run(planned, state, key)
+            self.store.put("steps", key, lambda folder: save(after, folder))
+            return after, StepReport(planned.text, time.monotonic() - started, False, after.history[-1].notes)
+
+    def _run(self, planned: PlannedStep, state: ModelState, key: str) -> ModelState:
+        import numpy as np
+        import torch
+
+        random.seed(self.recipe.seed)
+        np.random.seed(self.recipe.seed)
+        torch.manual_seed(self.recipe.seed)
+        context = Context(
+            data=self.data,
+            task=self.recipe.task,
+            seed=self.recipe.seed,
+            scratch=self.store.scratch(key),
+            say=lambda message: None,
+            progress=self.progress,
+        )
+        try:
+            after = manager.run(planned.step, state, context, self._probe())
+        except EdgewrightError:
+            raise
+        except (RuntimeError, ValueError, OSError) as error:
+            raise StepError(f"{planned.step.name}: {type(error).__name__}: {error}") from error
+        return replace(after, sha256=key)
+
+    def _probe(self) -> tuple[Tensor, ...]:
+        batch = self.inputs[0].batch or PROBE_SAMPLES
+        return next(iter(self.data.split("calibration").batches(batch, limit=batch))).inputs
+
+
+def _write_made(folder: Path, emitted: Emitted, state: ModelState) -> None:
+    document: dict[str, Any] = {
+        "emitted": asdict(emitted),
+        "notes": [record.notes for record in state.history],
+        "output_steps": state.attachments.get("quantization", {}).get("output_steps", []),
+    }
+    (folder / "made.json").write_text(json.dumps(document))
+
+
+def _read_made(key: str, plan: Plan, runtime: str, folder: Path, steps: tuple[StepReport, ...], cached: bool) -> Made:
+    document = json.loads((folder / "made.json").read_text())
+    fields = document["emitted"]
+    coverage = {
+        **fields["coverage"],
+        "left": tuple((layer, why) for layer, why in fields["coverage"]["left"]),
+        "float_operators": tuple((name, count) for name, count in fields["coverage"]["float_operators"]),
+    }
+    emitted = Emitted(**{**fields, "files": tuple(fields["files"]), "coverage": Coverage(**coverage)})
+    noted = tuple(replace(step, notes=tuple(notes)) for step, notes in zip(steps, document["notes"], strict=True))
+    return Made(key, plan, runtime, folder, emitted, noted, tuple(document["output_steps"]), cached)

@@ -1,0 +1,258 @@
+"""Recipe: the user's file, read strictly; every mistake of a file is reported at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from ..ir import documents
+from ..ir.errors import InputError, Problem
+from .user_code import split_reference
+
+TASKS = ("classification", "multilabel", "regression")
+"""The tasks that bring their own loss and metrics."""
+OVERRIDE = "--set"
+"""Where messages say that a value came from when it was not the recipe's file."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _some(value: Any) -> Any:
+    if not value:
+        raise ValueError("at least one")
+    return value
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _shape(value: Any) -> tuple[int | str, ...]:
+    sizes = tuple(value) if isinstance(value, list | tuple) else ()
+    is_batch = bool(sizes) and (_is_size(sizes[0]) or (isinstance(sizes[0], str) and sizes[0].isidentifier()))
+    if not is_batch or not all(_is_size(size) for size in sizes[1:]):
+        raise ValueError("a list of sizes above 0, of which the first may be a word where the batch stays open")
+    return sizes
+
+
+def _existing(value: str, info: ValidationInfo) -> str:
+    """The path, whose file exists; it is looked for only where a file is being read, not where code makes a recipe."""
+    if info.context is not None and not (info.context / value).is_file():
+        raise ValueError(f"a file that exists (looked for {info.context / value})")
+    return value
+
+
+def _callable(value: str, info: ValidationInfo) -> str:
+    parts = split_reference(value)
+    if parts is None:
+        raise ValueError("a reference of the form file.py:callable")
+    _existing(parts[0], info)
+    return value
+
+
+def _source(value: str, info: ValidationInfo) -> str:
+    if split_reference(value) is not None:
+        return _callable(value, info)
+    if not value.endswith((".pt2", ".onnx")):
+        raise ValueError("file.py:callable, a .pt2 file or an .onnx file")
+    return _existing(value, info)
+
+
+def _task(value: str, info: ValidationInfo) -> str:
+    if value in TASKS or split_reference(value) is not None:
+        return value if value in TASKS else _callable(value, info)
+    raise ValueError(f"one of {', '.join(TASKS)}, or file.py:callable")
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+Callable = Annotated[str, AfterValidator(_callable)]
+
+
+class Input(_Part):
+    """One input of the network. The first axis is the batch: a number, or a word (`batch`) where it stays open."""
+
+    shape: Annotated[tuple[int | str, ...], BeforeValidator(_shape)]
+    dtype: Literal["float32", "int64", "int32"] = "float32"
+
+
+class Model(_Part):
+    """Where the network and its weights come from. The inputs stand in the order of the network's arguments."""
+
+    source: Annotated[str, AfterValidator(_source)]
+    weights: Annotated[str, AfterValidator(_existing)] | None = None
+    inputs: Annotated[dict[str, Input], AfterValidator(_some)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.weights is not None and split_reference(self.source) is None:
+            raise ValueError(f"no weights: {self.source} holds its own")
+        if len({given.shape[0] for given in self.inputs.values()}) > 1:
+            raise ValueError("the same batch (the first axis) in every input")
+        return self
+
+
+class Prune(_Part):
+    """How much to prune (exactly one of flops, parameters, channels: the part that is taken away) and by what."""
+
+    flops: Ratio | None = None
+    parameters: Ratio | None = None
+    channels: Ratio | None = None
+    criterion: Literal["l1", "l2", "batchnorm", "taylor", "random"] = "l2"
+    scope: Literal["global", "per-layer"] = "global"
+    granularity: Literal["channel", "element"] = "channel"
+    steps: int = Field(default=1, ge=1, le=100)
+    recover_epochs: float = Field(default=0.0, ge=0)
+    """Epochs of training between two steps."""
+    multiple: int | None = Field(default=None, ge=1)
+    keep: Names = ()
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> Self:
+        if sum(amount is not None for amount in (self.flops, self.parameters, self.channels)) != 1:
+            raise ValueError("exactly one of flops, parameters and channels")
+        return self
+
+
+class Recover(_Part):
+    """Short fine-tuning after the structure changed."""
+
+    epochs: int = Field(default=2, ge=1)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    batch_size: int = Field(default=64, ge=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
+
+
+class Calibration(_Part):
+    """Which samples give the ranges, and how a range is chosen from what was seen."""
+
+    method: Literal["min-max", "moving-average", "percentile", "entropy", "mse"] = "mse"
+    samples: int = Field(default=256, ge=1)
+    percentile: float = Field(default=99.99, gt=50, le=100)
+
+
+class Quantize(_Part):
+    """Number format of the artifact."""
+
+    precision: Literal["int8"] = "int8"
+    mode: Literal["static"] = "static"
+    calibration: Calibration = Calibration()
+    keep_float: Names = ()
+
+
+class Compress(_Part):
+    """What to do to the network, never in which order."""
+
+    prune: Prune | None = None
+    recover: Recover | None = None
+    quantize: Quantize | None = None
+
+
+class Budget(_Part):
+    """What the artifact must meet; a build that misses one exits with 3."""
+
+    accuracy_drop_points: float | None = None
+    flips_percent: float | None = Field(default=None, ge=0)
+    latency_p50_ms: float | None = Field(default=None, gt=0)
+    latency_p95_ms: float | None = Field(default=None, gt=0)
+    artifact_kib: float | None = Field(default=None, gt=0)
+    peak_memory_mib: float | None = Field(default=None, gt=0)
+
+
+class Document(_Part):
+    """What stands in a recipe's file."""
+
+    model: Model
+    data: Callable
+    task: Annotated[str, AfterValidator(_task)] = "classification"
+    compress: Compress = Compress()
+    budget: Budget = Budget()
+    targets: Annotated[Names, AfterValidator(_some)] = ("host",)
+    threads: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class Recipe(Document):
+    """One build, as the user wrote it. `path` is where it was read from; its folder is what paths are relative to."""
+
+    path: Path = Field(exclude=True)
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in the recipe are relative to."""
+        return self.path.parent
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that the file holds, with `a.b.c=VALUE` (VALUE in YAML) in place of what it says there.
+
+    Raises InputError with every problem of the file and the overrides, files that do not exist among them.
+    """
+    document = documents.read(path)
+    keys = _apply(overrides, document)
+    try:
+        checked = Document.model_validate(document, context=path.absolute().parent)
+    except ValidationError as error:
+        problems = documents.problems_of(error, str(path), Document)
+        raise InputError(_attributed(problem, keys) for problem in problems) from None
+    return Recipe(path=path.absolute(), **dict(checked))
+
+
+def _apply(overrides: Sequence[str], document: dict[str, Any]) -> list[str]:
+    """`document` holds the overrides' values; returns the keys that they set."""
+    problems: list[Problem] = []
+    keys: list[str] = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not all(key.split(".")):
+            problems.append(Problem(OVERRIDE, "", "KEY=VALUE, as compress.prune.flops=0.4", repr(override)))
+            continue
+        try:
+            _set(document, key, documents.parse(f"value: {text}", OVERRIDE)["value"])
+        except InputError as error:
+            problems.extend(replace(problem, key=key) for problem in error.problems if isinstance(problem, Problem))
+        keys.append(key)
+    if problems:
+        raise InputError(problems)
+    return keys
+
+
+def _set(document: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    current: Any = document
+    for parent in parents:
+        if current.get(parent) is None:
+            current[parent] = {}
+        current = current[parent]
+        if not isinstance(current, dict):
+            raise InputError(Problem(OVERRIDE, key, f"keys below '{parent}'", f"the value {current!r} there"))
+    current[last] = copy.deepcopy(value)
+
+
+def _attributed(problem: Problem, keys: Sequence[str]) -> Problem:
+    """The problem, said of the command line where an override set the value."""
+    is_override = any(f"{problem.key}.".startswith(f"{key}.") for key in keys)
+    return replace(problem, where=OVERRIDE) if is_override else problem

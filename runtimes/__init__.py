@@ -1,0 +1,33 @@
+"""The runtimes that artifacts are made for: an emitter for each, and runners that run its artifacts on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..devices.contract import Device
+from ..ir.errors import InputError, Problem
+from .contract import Coverage, Emitted, Emitter, Runner, WarmUp
+from .onnxruntime import OnnxEmitter
+
+EMITTERS: dict[str, Emitter] = {OnnxEmitter.name: OnnxEmitter()}
+
+
+def emitter(name: str) -> Emitter:
+    """The emitter of the named runtime; importing neither torch nor the runtime. InputError where there is none."""
+    if name not in EMITTERS:
+        raise InputError(Problem("runtime", name, f"one of {', '.join(sorted(EMITTERS))}", f"'{name}'"))
+    return EMITTERS[name]
+
+
+def open_runner(name: str, device: Device, file: Path, threads: int) -> Runner:
+    """The artifact's `file`, loaded on `device` by the named runtime on `threads` threads; a context manager.
+
+    InputError where the runtime is unknown, StepError where the artifact does not load.
+    """
+    from .runner import AgentRunner
+
+    emitter(name)
+    return AgentRunner(name, device, file, threads)
+
+
+__all__ = ["Coverage", "Emitted", "Emitter", "Runner", "WarmUp", "emitter", "open_runner"]

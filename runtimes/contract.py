@@ -1,0 +1,105 @@
+"""What a runtime is: an Emitter that writes its artifact, and a Runner that runs the artifact on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..ir.facts import Fact
+    from ..ir.state import ModelState
+    from ..targets.schema import Target
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many of the layers that could run in int8 the runtime does run in int8, and why the others don't.
+
+    `left` holds (layer, why); `conversions` counts the quantize and dequantize nodes that the runtime still executes,
+    `float_operators` (operator, count) what it computes in float between them.
+    """
+
+    quantized: int
+    eligible: int
+    left: tuple[tuple[str, str], ...] = ()
+    conversions: int = 0
+    float_operators: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.quantized} of {self.eligible} layers in INT8"
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """What an emitter wrote into a folder: `main` is the file that the runtime loads, `files` are all of them."""
+
+    main: str
+    files: tuple[str, ...]
+    total_bytes: int
+    macs: int
+    parameters: int
+    coverage: Coverage
+
+
+class Emitter(Protocol):
+    """Writes a runtime's artifact from a model of which `needs` are true."""
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[Fact]]
+
+    def emit(self, state: ModelState, target: Target, out: Path) -> Emitted:
+        """The artifact's files lie in the folder `out`. StepError where the model can't be said in the runtime."""
+        ...
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How many runs it took until two blocks in a row had the same median, and whether they ever had."""
+
+    runs: int
+    steady: bool
+    median_ns: int
+
+
+class Runner(Protocol):
+    """An artifact that is loaded in its runtime on a device; leaving the context unloads it.
+
+    `peak_rss_bytes` was read after the artifact was loaded and ran once, before any data came near it, and includes
+    `rss_before_load_bytes` (interpreter and libraries); None where the device can't tell. `timed` says what one
+    sample of `time` spans.
+    """
+
+    runtime: str
+    outputs: tuple[str, ...]
+    load_ns: int
+    first_inference_ns: int
+    peak_rss_bytes: int | None
+    rss_before_load_bytes: int | None
+    timed: str
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Each output (N, ...) for the named inputs (N, ...), fed in the artifact's own batch size."""
+        ...
+
+    def warm_up(self, limit_seconds: float = 5.0) -> WarmUp:
+        """The artifact ran until it was steady or the time was up."""
+        ...
+
+    def time(self, runs: int) -> list[int]:
+        """Raw nanoseconds of `runs` inferences, in order."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What ran the artifact, as it is now: processor, clocks, load, versions, threads."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,186 @@
+"""ONNX Runtime: the emitter that turns an exported program into an ONNX model with explicit quantization.
+
+The quantize and dequantize operators of the program become QuantizeLinear and DequantizeLinear, which onnxruntime
+fuses into its integer kernels (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from ..ir.errors import StepError
+from ..ir.facts import EXPORTED, Fact
+from .contract import Emitted
+
+if TYPE_CHECKING:
+    import onnx_ir
+    from torch.export import ExportedProgram
+
+    from ..ir.state import InputSpec, ModelState
+    from ..targets.schema import Target
+
+MODEL, DATA = "model.onnx", "model.onnx.data"
+BATCH = "batch"
+"""The name of a batch axis that stays open."""
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_OPERATOR = re.compile(r"OpOverload\(op='([^']+)'")
+
+
+@dataclass(frozen=True)
+class OnnxEmitter:
+    """Emits `model.onnx`; weights lie in `model.onnx.data` where they exceed `external_above_bytes`.
+
+    A protobuf file ends at 2 GiB (https://protobuf.dev/programming-guides/proto-limits/); the default stays well
+    below.
+    """
+
+    name: ClassVar[str] = "onnxruntime"
+    needs: ClassVar[frozenset[Fact]] = frozenset({EXPORTED})
+    external_above_bytes: int = 1 << 30
+
+    def emit(self, state: ModelState, target: Target, out: Path) -> Emitted:
+        """The checked model lies in `out`; the same state gives the same bytes.
+
+        StepError where a need does not hold, where an operator has no ONNX form, or where the checker objects.
+        """
+        from .onnx_count import count
+        from .onnx_coverage import coverage
+        from .onnx_float_layers import keep_float_layers
+
+        if missing := self.needs - state.facts:
+            raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")
+        model = _translate(state.exported_program(), [spec.name for spec in state.inputs])
+        _fix_batch(model, state.inputs)
+        _optimize(model)
+        _tidy(model)
+        keep_float_layers(model)
+        files = _save(model, out, self.external_above_bytes)
+        macs, parameters = count(out / MODEL)
+        total_bytes = sum((out / file).stat().st_size for file in files)
+        return Emitted(MODEL, files, total_bytes, macs, parameters, coverage(out / MODEL))
+
+
+def _translate(program: ExportedProgram, input_names: list[str]) -> onnx_ir.Model:
+    """The program in ONNX operators, not yet optimized; inputs and outputs have their names."""
+    import torch
+
+    count = len(program.graph_signature.user_outputs)
+    output_names = ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+    if taken := set(output_names) & set(input_names):
+        raise StepError(f"onnxruntime: an input can't be called '{min(taken)}': an output has that name")
+    try:
+        with _quiet(), torch.no_grad():
+            result = torch.onnx.export(
+                program, dynamo=True, optimize=False, verbose=False, input_names=input_names, output_names=output_names
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise StepError(f"onnxruntime: {_why_not(error)}") from error
+    if result is None:
+        raise StepError("onnxruntime: torch.onnx.export gave no model")
+    return result.model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.onnx neither prints, nor warns, nor logs below an error; exceptions pass."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _why_not(error: BaseException) -> str:
+    """The operator that has no ONNX form, or the first line of what torch said."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if found := _OPERATOR.search(str(cause)):
+            return f"torch.onnx has no ONNX form of the operator {found[1]}; the model's author can replace it"
+        cause = cause.__cause__
+    return f"torch.onnx could not translate the model: {str(error).splitlines()[0]}"
+
+
+def _fix_batch(model: onnx_ir.Model, inputs: tuple[InputSpec, ...]) -> None:
+    """The inputs' shapes are the recipe's; what was inferred from another batch is forgotten, to be inferred anew."""
+    import onnx_ir
+
+    for value, spec in zip(model.graph.inputs, inputs, strict=True):
+        wanted = [BATCH if size is None else size for size in spec.shape]
+        found = list(value.shape) if value.shape is not None else wanted
+        if any(isinstance(old, int) and old != new for old, new in zip(found, wanted, strict=True)):
+            raise StepError(f"onnxruntime: input '{spec.name}' was exported as {found}, the recipe wants {wanted}")
+        value.shape = onnx_ir.Shape(wanted)
+    for node in model.graph.all_nodes():
+        for output in node.outputs:
+            if output.shape is not None and not output.shape.is_static():
+                output.shape = None
+
+
+def _optimize(model: onnx_ir.Model) -> None:
+    """Constants are folded (with them the shape arithmetic of a batch that is now fixed), shapes inferred.
+
+    Folding first leaves the optimizer's rewrite rules, whose time grows with the square of the nodes, a fifth of them.
+    """
+    from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
+    from onnxscript import optimizer
+
+    with _quiet():
+        InlinePass()(model)
+        optimizer.fold_constants(model, onnx_shape_inference=True)
+        RemoveUnusedNodesPass()(model)
+        optimizer.optimize_ir(model)
+
+
+def _tidy(model: onnx_ir.Model) -> None:
+    """Layers carry the names of the user's modules; stack traces and paths of the machine that exported are gone."""
+    model.metadata_props.clear()
+    model.producer_name, model.producer_version, model.doc_string = "edgewright", None, None
+    model.graph.metadata_props.clear()
+    names = {node.name for node in model.graph}
+    for node in model.graph.all_nodes():
+        if node.op_type in _LAYERS and (scope := _module_of(node)):
+            fresh = scope
+            while fresh in names:
+                fresh += "_again"
+            names.add(fresh)
+            node.name = fresh
+        node.metadata_props.clear()
+        node.doc_string = None
+        for output in node.outputs:
+            output.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+def _module_of(node: onnx_ir.Node) -> str:
+    """The path of the user's module that a node comes from ("layer1.0.conv1"); empty where it isn't known."""
+    scopes: list[str] = re.findall(r"'([^']*)'", node.metadata_props.get(_SCOPES, ""))
+    return scopes[-2] if len(scopes) > 1 else ""
+
+
+def _save(model: onnx_ir.Model, out: Path, external_above_bytes: int) -> tuple[str, ...]:
+    """The model lies in `out` and the checker had nothing against it; the names of its files."""
+    import onnx
+    import onnx_ir
+
+    weights = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
+    is_external = sum(weight.nbytes for weight in weights) > external_above_bytes
+    onnx_ir.save(model, out / MODEL, external_data=DATA if is_external else None)
+    try:
+        onnx.checker.check_model(str(out / MODEL))
+    except onnx.checker.ValidationError as error:
+        raise StepError(f"onnxruntime: the emitted model is not valid ONNX: {error}") from None
+    return (MODEL, DATA) if is_external else (MODEL,)

@@ -1,0 +1,1 @@
+"""What the artifact says about itself, and how it is packed."""

@@ -1,0 +1,29 @@
+"""Device profiles: strict data, one YAML file per device."""
+
+from .schema import (
+    Hardware,
+    Int8,
+    Isa,
+    Pruning,
+    Quantization,
+    Target,
+    builtin_names,
+    load_target,
+    matching,
+    own_names,
+    to_yaml,
+)
+
+__all__ = [
+    "Hardware",
+    "Int8",
+    "Isa",
+    "Pruning",
+    "Quantization",
+    "Target",
+    "builtin_names",
+    "load_target",
+    "matching",
+    "own_names",
+    "to_yaml",
+]

@@ -1,0 +1,270 @@
+"""Target: what a device and its runtime can do, read strictly from one YAML profile. Absent means unsupported."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ..ir import documents
+from ..ir.errors import InputError, Problem
+
+HOST = "host"
+"""The name that stands for the profile of the machine at work; `devices.machine` finds which one it is."""
+LIST_TAG = "tag:yaml.org,2002:seq"
+OWN_FOLDER = "targets"
+"""Where a user's own profiles lie, seen from the folder that they work in."""
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Sourced(_Part):
+    source: str = Field(min_length=8)
+    """Where the numbers beside it come from: a datasheet, a document, or a measurement that can be repeated."""
+
+
+class Isa(_Sourced):
+    """The instruction set that the profile's kernels need, in the names of Linux's /proc/cpuinfo."""
+
+    architecture: Literal["x86_64"]
+    flags: Names
+
+
+class Hardware(_Sourced):
+    """One machine's own numbers, as `targets probe` writes them; a profile of a class of devices has none."""
+
+    cpu: str
+    cores: int = Field(ge=1)
+    l1d_kib: int | None = Field(default=None, ge=1)
+    l2_kib: int | None = Field(default=None, ge=1)
+    l3_kib: int | None = Field(default=None, ge=1)
+    memory_mib: int = Field(ge=1)
+
+
+class Int8(_Sourced):
+    """How int8 looks on this target and where it goes: the whole of the quantizer's target-specific data."""
+
+    activations: Literal["uint8", "int8"]
+    symmetric_activations: bool
+    """Zero point fixed (0 for int8, 128 for uint8) instead of fitted to the range."""
+    weight_bits: int = Field(ge=2, le=8)
+    """Weights lie in [-(2^(bits-1)-1), 2^(bits-1)-1]: 8 gives +-127, 7 gives +-63."""
+    weight_granularity: Literal["per-channel", "per-tensor"]
+    bias: Literal["int32", "float32"]
+    """int32: stored on the grid input_scale * weight_scale, as integer kernels add it."""
+    kernels: Names
+    """Operators that the runtime computes in int8 (names of torch's ATen operators, without overload)."""
+    float_outputs: Names
+    """Kernels that can hand out float32 themselves: their output is in int8 only where int8 is wanted."""
+    same_scale: Names
+    """Operators that only move or select values, so that output and input share one scale."""
+    fused_activations: Names
+    """Activations that the runtime fuses into the operator before: the quantize node goes after them."""
+
+
+class Quantization(_Part):
+    """The quantization modes of the target; a mode that is absent is not supported."""
+
+    int8_static: Int8 | None = None
+
+
+class Pruning(_Sourced):
+    """What makes pruned channels pay."""
+
+    channel_multiple: int = Field(ge=1)
+
+
+class Target(_Part):
+    """One device profile. See docs/writing-a-target.md for every key."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    summary: str
+    runtime: Literal["onnxruntime"]
+    isa: Isa
+    threads: int = Field(default=1, ge=1)
+    hardware: Hardware | None = None
+    quantization: Quantization = Quantization()
+    pruning: Pruning | None = None
+
+
+def load_target(name_or_path: str, folder: Path | None = None) -> Target:
+    """The profile of that name, or in that `.yaml` file, with everything that it extends.
+
+    A name is a built-in profile's or that of a file `targets/NAME.yaml` in `folder` (default: the working folder);
+    relative paths start there too. InputError with every problem of the profile: file, key, expected, found.
+    """
+    file = _find(name_or_path, folder or Path.cwd(), "target")
+    target = _validated(file, *_merged(file, ()))
+    if not _is_path(name_or_path) and target.name != name_or_path:
+        raise InputError(Problem(file.where, "name", f"'{name_or_path}', as the file is called", f"'{target.name}'"))
+    return target
+
+
+def builtin_names() -> tuple[str, ...]:
+    """The names of the profiles that come with edgewright, sorted."""
+    return _names_in(resources.files(__package__))
+
+
+def own_names(folder: Path | None = None) -> tuple[str, ...]:
+    """The names of the user's own profiles: the files `targets/*.yaml` in `folder` that are not built-in, sorted."""
+    own = (folder or Path.cwd()) / OWN_FOLDER
+    return tuple(name for name in _names_in(own) if name not in builtin_names()) if own.is_dir() else ()
+
+
+def matching(flags: frozenset[str]) -> Target:
+    """The built-in profile whose instruction set is all there; of several, the one that asks for most.
+
+    InputError, with what each profile would need, where none fits.
+    """
+    targets = [load_target(name, Path("/")) for name in builtin_names()]
+    fitting = [target for target in targets if flags.issuperset(target.isa.flags)]
+    if fitting:
+        return max(fitting, key=lambda target: (len(target.isa.flags), target.name))
+    lacks = {target.name: " ".join(sorted(set(target.isa.flags) - flags)) for target in targets}
+    found = "a CPU without any: " + "; ".join(f"{name} needs {missing}" for name, missing in lacks.items())
+    raise InputError(Problem(HOST, "isa.flags", "the instruction set of one of the profiles", found))
+
+
+def to_yaml(target: Target) -> str:
+    """The resolved profile as a YAML file that `load_target` reads back as the same target."""
+    document = target.model_dump(mode="json", exclude_none=True)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Mappings as blocks, lists on one line."""
+
+
+_Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(LIST_TAG, items, flow_style=True))
+
+
+@dataclass(frozen=True)
+class _File:
+    """One profile's file: how messages call it, its text, and the folder that its own `extends` starts from."""
+
+    where: str
+    path: Path | Traversable
+    folder: Path
+
+    def read(self) -> dict[str, Any]:
+        """The file's mapping; InputError where it cannot be read."""
+        if isinstance(self.path, Path):
+            return documents.read(self.path)
+        return documents.parse(self.path.read_text(encoding="utf-8"), self.where)
+
+
+def _is_path(name_or_path: str) -> bool:
+    return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path
+
+
+def _names_in(folder: Path | Traversable) -> tuple[str, ...]:
+    names = (entry.name for entry in folder.iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+
+
+def _find(name_or_path: str, folder: Path, where: str) -> _File:
+    """The file that a name or a path stands for; `where` says in messages who asked."""
+    if _is_path(name_or_path):
+        path = folder / Path(name_or_path).expanduser()
+        return _File(str(path), path, path.parent)
+    own = folder / OWN_FOLDER / f"{name_or_path}.yaml"
+    builtin = resources.files(__package__) / own.name
+    if name_or_path not in builtin_names():
+        if own.is_file():
+            return _File(str(own), own, own.parent)
+        raise InputError(_unknown(name_or_path, folder, where))
+    if own.is_file() and own.read_bytes() != builtin.read_bytes():
+        expected = f"one profile called '{name_or_path}'; rename yours or ask for it by its path"
+        raise InputError(Problem(where, name_or_path, expected, f"a built-in one and {own}"))
+    return _File(f"{OWN_FOLDER}/{own.name}", builtin, folder)
+
+
+def _unknown(name: str, folder: Path, where: str) -> Problem:
+    known = [*builtin_names(), *own_names(folder), HOST]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    return Problem(where, "", f"one of {', '.join(known)}, or the path of a .yaml profile", f"'{name}'{hint}")
+
+
+Origins = Mapping[str, str]
+"""Which file each dotted key of a merged profile comes from."""
+
+
+def _merged(file: _File, children: tuple[str, ...]) -> tuple[dict[str, Any], Origins]:
+    """The file's mapping laid over that of what it extends. A profile always says its own name and summary."""
+    if file.where in children:
+        chain = " -> ".join([*children[children.index(file.where) :], file.where])
+        raise InputError(Problem(file.where, "extends", "a profile that does not lead back here", chain))
+    document = file.read()
+    parent = document.pop("extends", None)
+    origins = _origins(document, file.where)
+    if parent is None:
+        return document, origins
+    if not isinstance(parent, str):
+        raise InputError(Problem(file.where, "extends", "the name or the path of one profile", repr(parent)))
+    base, base_origins = _merged(_find(parent, file.folder, f"{file.where}: extends"), (*children, file.where))
+    inherited = {key: value for key, value in base.items() if key not in ("name", "summary")}
+    if problems := list(_unsourced(inherited, document, file.where)):
+        raise InputError(problems)
+    return _overlaid(inherited, document), {**base_origins, **origins}
+
+
+def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings are merged key by key; lists and scalars are replaced; null takes a key away."""
+    result = dict(base)
+    for key, value in over.items():
+        old = base.get(key)
+        result[key] = _overlaid(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _unsourced(base: Mapping[str, Any], over: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[Problem]:
+    """A changed value under an inherited source: the parent's source says nothing about the child's value."""
+    changed = [key for key, value in over.items() if not isinstance(value, dict)]
+    if "source" in base and changed and "source" not in over:
+        found = f"only the source of what this extends, which does not speak of {', '.join(changed)}"
+        yield Problem(where, f"{prefix}source", "where the changed values come from", found)
+    for key, value in over.items():
+        old = base.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            yield from _unsourced(old, value, where, f"{prefix}{key}.")
+
+
+def _origins(document: Mapping[str, Any], where: str, prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in document.items():
+        found[f"{prefix}{key}"] = where
+        if isinstance(value, dict):
+            found |= _origins(value, where, f"{prefix}{key}.")
+    return found
+
+
+def _validated(file: _File, document: Mapping[str, Any], origins: Origins) -> Target:
+    try:
+        return Target.model_validate(document)
+    except ValidationError as error:
+        problems = documents.problems_of(error, file.where, Target)
+    raise InputError(replace(problem, where=_origin(problem.key, origins, file.where)) for problem in problems)
+
+
+def _origin(key: str, origins: Origins, default: str) -> str:
+    """The file that says `key` or, where none does, the mapping around it."""
+    while key and key not in origins:
+        key = key.rpartition(".")[0]
+    return origins.get(key, default)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import copy
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from edgewright.passes.channel_costs import costs_of, count_macs, count_parameters
+from edgewright.passes.channel_surgery import remove
+from edgewright.passes.channel_walk import find_groups
+
+IMAGE = (torch.zeros(2, 3, 16, 16),)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["Plain", "Flattened", "Residual", "DepthwiseSeparable", "Grouped", "Dense", "SqueezeExcite", "Perceptron"],
+)
+@pytest.mark.parametrize("measure", ["flops", "parameters"])
+def test_costs_fall_as_those_of_the_network_do(kind: str, measure: Any, networks: ModuleType) -> None:
+    module = networks.random(getattr(networks, kind))
+    groups = find_groups(copy.deepcopy(module), IMAGE).found
+    costs = costs_of(module, IMAGE, groups, measure)
+    for group in groups:
+        before, saved = costs.total, costs.saved(group, [0, 2, 3])
+        costs.take(group, [0, 2, 3])
+        assert costs.total == before - saved < before
+    smaller = remove(copy.deepcopy(module), {group: [0, 2, 3] for group in groups})
+    truth = count_macs(smaller, IMAGE) if measure == "flops" else count_parameters(smaller)
+    assert costs.total == pytest.approx(truth)
+
+
+def test_a_transposed_convolution_is_counted_by_what_it_reads() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ConvTranspose2d(8, 4, 2, stride=2), nn.Conv2d(4, 2, 1))
+    groups = {group.name: group for group in find_groups(copy.deepcopy(module), IMAGE).found}
+    costs = costs_of(module, IMAGE, tuple(groups.values()), "flops")
+    assert costs.saved(groups["1"], [0]) == 16 * 16 * 8 * 4 + 32 * 32 * 2
+
+
+def test_a_copy_of_the_costs_stands_on_its_own(networks: ModuleType) -> None:
+    module = networks.random(networks.Plain)
+    groups = find_groups(copy.deepcopy(module), IMAGE).found
+    costs = costs_of(module, IMAGE, groups, "channels")
+    costs.copy().take(groups[0], [0, 1])
+    assert costs.total == sum(group.width for group in groups)
+
+
+def test_macs_are_for_one_sample() -> None:
+    assert count_macs(nn.Linear(4, 5), (torch.zeros(7, 4),)) == 20

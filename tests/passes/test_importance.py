@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import copy
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+from edgewright.passes.channel_groups import ChannelGroup
+from edgewright.passes.channel_surgery import zero
+from edgewright.passes.channel_walk import find_groups
+from edgewright.passes.importance import by_batchnorm, by_norm, by_random, by_taylor
+from edgewright.recipe.datasets import Batch
+
+IMAGE = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def groups_of(module: nn.Module) -> tuple[ChannelGroup, ...]:
+    return find_groups(copy.deepcopy(module), (IMAGE,)).found
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_norms_are_those_of_all_weights_of_a_unit(power: int, networks: ModuleType) -> None:
+    module = networks.random(networks.Plain)
+    group = next(group for group in groups_of(module) if group.name == "second.0")
+    makes, reads = module.get_parameter("second.0.weight")[3], module.get_parameter("third.0.weight")[:, 3]
+    expected = torch.cat([makes.flatten(), reads.flatten()]).norm(power)
+    assert by_norm(module, [group], power)[group][3] == pytest.approx(expected.item())
+
+
+def test_norms_of_a_whole_group_of_a_grouped_convolution(networks: ModuleType) -> None:
+    module = networks.random(networks.Grouped)
+    group = next(group for group in groups_of(module) if group.name == "stem.0")
+    parts = [("stem.0", slice(4, 8)), ("grouped.0", slice(8, 16))]
+    weights = [module.get_parameter(f"{name}.weight")[rows].flatten() for name, rows in parts]
+    weights.append(module.get_parameter("last.0.weight")[:, 8:16].flatten())
+    assert by_norm(module, [group], 2)[group][1] == pytest.approx(torch.cat(weights).norm().item())
+
+
+def test_batchnorm_reads_the_scales_and_falls_back_to_norms(networks: ModuleType) -> None:
+    module = networks.random(networks.Plain)
+    groups = {group.name: group for group in groups_of(module)}
+    importance = by_batchnorm(module, list(groups.values()))
+    assert importance[groups["second.0"]] == pytest.approx(module.get_parameter("second.1.weight").abs().tolist())
+    assert importance[groups["first"]] == by_norm(module, [groups["first"]], 2)[groups["first"]]
+
+
+def test_taylor_is_the_first_order_change_of_the_loss(networks: ModuleType) -> None:
+    module = networks.random(networks.Perceptron).double()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    image, labels = IMAGE.double(), torch.arange(8)
+    loss = nn.functional.cross_entropy
+    group = next(group for group in groups_of(networks.random(networks.Perceptron)) if group.name == "layers.3")
+    reader = module.get_submodule("head")
+    importance = by_taylor(module, [group], [Batch((image,), labels)], loss)[group]
+    weight = reader.weight.detach().clone()
+    for unit in (0, 7):
+        step = 1e-6
+        reader.weight.data = weight.clone()
+        reader.weight.data[:, unit] *= 1 - step
+        slope = abs(float(loss(module(image), labels)) - float(loss(_with(module, weight)(image), labels))) / step
+        assert importance[unit] == pytest.approx(slope, rel=step**0.5, abs=step**0.5)
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in module.parameters())
+
+
+def _with(module: nn.Module, weight: torch.Tensor) -> nn.Module:
+    module = copy.deepcopy(module)
+    module.get_submodule("head").weight.data = weight
+    return module
+
+
+def test_a_unit_that_nothing_reads_is_worth_nothing(networks: ModuleType) -> None:
+    module = networks.random(networks.Residual)
+    group = next(group for group in groups_of(module) if group.name == "stem.0")
+    zero(module, {group: [5]})
+    importance = by_taylor(module, [group], [Batch((IMAGE,), torch.arange(8))], nn.functional.cross_entropy)[group]
+    assert importance[5] == 0
+    assert min(value for unit, value in enumerate(importance) if unit != 5) > 0
+
+
+def test_chance_depends_on_the_seed_alone(networks: ModuleType) -> None:
+    groups = groups_of(networks.random(networks.Plain))
+    assert by_random(groups, 3) == by_random(groups, 3) != by_random(groups, 4)
