@@ -8,7 +8,6 @@ import sys
 import traceback
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -29,10 +28,10 @@ INTERRUPTED = 130
 class _Lazy(TyperGroup):
     """Knows the commands' names and one line of each; imports a command only to run it or to show its own help."""
 
-    def list_commands(self, context: click.Context) -> list[str]:
+    def list_commands(self, context: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, context: click.Context, name: str) -> Any:
+    def get_command(self, context: Any, name: str) -> Any:
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f".{name}", __package__)
@@ -42,7 +41,7 @@ class _Lazy(TyperGroup):
         command.name = name
         return command
 
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, context: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -53,7 +52,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    epilog="Examples: edgewright plan recipe.yaml; edgewright build recipe.yaml --target host; edgewright COMMAND --help",
+    epilog="Examples: edgewright plan recipe.yaml; edgewright build recipe.yaml; edgewright COMMAND --help",
 )
 
 

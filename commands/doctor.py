@@ -58,10 +58,10 @@ def _machine() -> Finding:
     from ..ir.errors import InputError
 
     try:
-        machine, target = this_machine(), host_target()
+        hardware, target = this_machine().hardware, host_target()
     except InputError as error:
         return Finding("target host", None, str(error))
-    return Finding("target host", f"{target.name} ({machine.cpu}, {machine.cores} cores, {machine.memory_mib} MiB)")
+    return Finding("target host", f"{target.name} ({hardware.cpu}, {hardware.cores} cores, {hardware.memory_mib} MiB)")
 
 
 def _version(name: str) -> str | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
-class Action(str, Enum):
+class Action(StrEnum):
     """What to do."""
 
     list = "list"

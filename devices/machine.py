@@ -60,7 +60,7 @@ def host_target() -> Target:
     """The built-in profile that fits this machine; InputError, with what is missing for each, where none does."""
     machine = this_machine()
     if machine.architecture != "x86_64":
-        found = f"{machine.architecture} ({machine.cpu}); ask for a profile by its name or path"
+        found = f"{machine.architecture} ({machine.hardware.cpu}); ask for a profile by its name or path"
         raise InputError(Problem("host", "isa.architecture", "x86_64", found))
     return matching(machine.flags)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from ..ir.errors import InputError, Problem
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, RANGES_CALIBRATED, Aspect, Fact
 from ..ir.graph import editable, has_open_batch, outputs_of
-from ..ir.placement import Placement, Rules, place
 from ..ir.state import ModelState
+from ..quantization.observers import AverageExtremes, Extremes, Histogram
+from ..quantization.placement import Placement, Rules, place
+from ..quantization.thresholds import Range, entropy, mean_squared_error, percentile
 from .contract import Context, Exact, Numerics
-from .observers import AverageExtremes, Extremes, Histogram
-from .thresholds import Range, entropy, mean_squared_error, percentile
 
 if TYPE_CHECKING:
     from torch import Tensor

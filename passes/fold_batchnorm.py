@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from ..ir.errors import StepError
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, Aspect, Fact
 from ..ir.graph import add_tensor, editable, export_again, is_constant, operator, read_tensor, tensor_of
-from ..ir.placement import layer_name
 from ..ir.state import ModelState
+from ..quantization.placement import layer_name
 from .contract import Close, Context, Numerics
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from ..ir.graph import (
     read_tensor,
     tensor_of,
 )
-from ..ir.placement import Layer, Placement, Rules, matches, place
 from ..ir.state import ModelState, register_quantized_operators
+from ..quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps, weight_scales
+from ..quantization.placement import Layer, Placement, Rules, matches, place
 from .contract import Context, Lossy, Numerics, Skip
-from .grids import ActivationGrid, Grid, activation_grid, bias_steps, weight_scales
 
 if TYPE_CHECKING:
     from torch import Tensor

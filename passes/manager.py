@@ -175,7 +175,7 @@ def _order(makers: Makers, goal: frozenset[Fact], reasons: dict[Pass, list[str]]
                 continue
             if fact in goal:
                 raise PlanError(
-                    f"{breaker.name} ends '{fact}', which the goal asks for, and can only run after {maker.name} made it"
+                    f"{breaker.name} ends '{fact}', which the goal asks for, and needs {maker.name}, which makes it"
                 )
             for other in reasons:
                 if fact in other.needs and other != breaker and breaker not in rests[other]:

@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from ..channels.choice import Importance
+from ..channels.costs import Measure
+from ..channels.groups import ChannelGroup
+from ..channels.importance import Criterion, by_batchnorm, by_norm, by_random, by_taylor
+from ..channels.pruner import ChannelPruner, Rank, Scope
+from ..channels.surgery import edits_between, merged
 from ..ir.errors import InputError, Problem, StepError
 from ..ir.facts import CHANNELS_PRUNED, Aspect, Fact
 from ..ir.state import InputSpec, ModelState
 from ..recipe.schema import Recover
 from ..training.loop import TrainingOptions, train
 from ..training.losses import loss_for
-from .channel_choice import Importance
-from .channel_costs import Measure
-from .channel_groups import ChannelGroup
-from .channel_pruner import ChannelPruner, Rank, Scope
-from .channel_surgery import edits_between, merged
 from .contract import Context, Lossy, Numerics, Skip
-from .importance import Criterion, by_batchnorm, by_norm, by_random, by_taylor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,8 +38,8 @@ _WORTH_A_WARNING = 0.05
 class PruneChannels:
     """Takes `amount` of the network's `measure` away in `steps`, with training between two steps where `recover` says.
 
-    Remaining widths are multiples of `multiple`. Modules in `keep` are not touched. See `channel_groups` for what can
-    go, `channel_proof` for how that is made sure, `channel_choice` for what goes.
+    Remaining widths are multiples of `multiple`. Modules in `keep` are not touched. See `channels.groups` for what can
+    go, `channels.proof` for how that is made sure, `channels.choice` for what goes.
     """
 
     amount: float

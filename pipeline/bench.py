@@ -88,7 +88,8 @@ def verify(artifact: Path, device: Device) -> dict[str, Parity]:
         if not parity.largest_steps <= allowed:
             raise StepError(
                 f"verify: output '{name}' is {parity.largest_steps:.3g} steps from its golden vector, expected at most"
-                f" {allowed:g}: this device or runtime ({found.runtime} {found.runtime_version} made it) computes otherwise"
+                f" {allowed:g}: this device or runtime computes otherwise than the one that made it,"
+                f" {found.runtime} {found.runtime_version}"
             )
     return checked
 

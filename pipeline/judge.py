@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from ..benchmarks.latency import LatencyReport
 from ..benchmarks.report import Measured, Summary
 from ..devices import machine
 from ..runtimes import open_runner
-from .keys import digest, runtime_version
+from .keys import digest, own_source, runtime_version
 from .parity import prove
 from .store import sha256_of
 
@@ -78,7 +77,7 @@ def _evaluate(workshop: Workshop, made: Made, device: Device) -> tuple[Evaluatio
     if ":" in judged_by:
         judged_by += sha256_of(recipe.folder / judged_by.rpartition(":")[0])
     data = workshop.data_print("evaluation")
-    key = digest("evaluate", made.content, data, judged_by, runtime_version(made.runtime), device.name)
+    key = digest("evaluate", made.content, data, judged_by, runtime_version(made.runtime), device.name, own_source())
     with store.lock(key):
         if kept := store.find_json(key):
             return _evaluation(kept), True
@@ -96,9 +95,9 @@ def _measure(
     """Both timed in turns; only one build of this cache measures at a time."""
     store = workshop.store
     pair = [baseline.content, artifact.content]
-    here = dataclasses.asdict(machine.this_machine())
-    here["flags"] = sorted(here["flags"])
-    key = digest("measure", pair, threads, runtime_version(artifact.runtime), device.name, here)
+    here = machine.this_machine()
+    where = [device.name, here.architecture, sorted(here.flags), here.hardware.model_dump(mode="json")]
+    key = digest("measure", pair, threads, runtime_version(artifact.runtime), where, own_source())
     with store.lock(key), store.lock("measuring"), ExitStack() as stack:
         if kept := store.find_json(key):
             return {name: LatencyReport.from_json(report) for name, report in kept.items()}, True

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..targets import Target
 
 _LIBRARIES = ("torch", "torch-pruning", "accelerate", "onnx", "onnx-ir", "onnxscript", "numpy")
-_ROOMS = ("ir", "targets", "recipe", "training", "devices", "passes", "runtimes", "benchmarks", "pipeline")
+_APART = frozenset({"commands", "ship"})
+"""Rooms whose code changes neither a state, nor an artifact, nor a measurement."""
 
 
 def digest(*parts: object) -> str:
@@ -55,8 +56,8 @@ def own_source() -> str:
     """A hash of edgewright's own code below the command line: a changed pass never finds its old results."""
     root = Path(__file__).resolve().parents[1]
     hashes = hashlib.sha256()
-    for room in _ROOMS:
-        for path in sorted((root / room).glob("*.py")):
+    for path in sorted(root.glob("*/*.py")):
+        if (path.parent / "__init__.py").exists() and path.parent.name not in _APART:
             hashes.update(path.read_bytes())
     return hashes.hexdigest()
 

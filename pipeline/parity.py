@@ -1,4 +1,4 @@
-"""Proof that an artifact computes what was simulated: both on the same samples, the difference in quantization steps."""
+"""Proof that an artifact computes what was simulated: both run on the same samples, and differ by so many steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..benchmarks.accuracy import Parity
 from ..ir.errors import StepError
 from ..ir.graph import has_open_batch
 from ..runtimes import open_runner
-from .keys import digest, runtime_version
+from .keys import digest, own_source, runtime_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,11 +49,15 @@ class Golden:
     @classmethod
     def read(cls, folder: Path) -> Golden:
         """The vectors that `write` wrote; no pickle is loaded."""
-        import numpy as np
+        steps = json.loads((folder / "steps.json").read_text())
+        return cls(_arrays(folder / "inputs.npz"), _arrays(folder / "outputs.npz"), steps)
 
-        with np.load(folder / "inputs.npz", allow_pickle=False) as inputs:
-            with np.load(folder / "outputs.npz", allow_pickle=False) as outputs:
-                return cls(dict(inputs), dict(outputs), json.loads((folder / "steps.json").read_text()))
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
 
 
 def prove(workshop: Workshop, made: Made, device: Device) -> tuple[Parity, Path, bool]:
@@ -62,7 +66,7 @@ def prove(workshop: Workshop, made: Made, device: Device) -> tuple[Parity, Path,
     StepError where they agree on less than `AGREEMENT` of the samples.
     """
     version = runtime_version(made.runtime)
-    key = digest("parity", made.key, workshop.data_print("evaluation"), version, device.name, SAMPLES)
+    key = digest("parity", made.key, workshop.data_print("evaluation"), version, device.name, own_source())
     with workshop.store.lock(key):
         folder = workshop.store.find("results", key)
         is_known = folder is not None

@@ -60,7 +60,7 @@ class Manifest(_Part):
 
 
 def read(folder: Path) -> Manifest:
-    """The artifact's manifest, after every file was found inside the folder with the right hash. InputError otherwise."""
+    """The artifact's manifest, once every file was found in the folder with the right hash. InputError otherwise."""
     path = folder / FILE
     try:
         manifest = Manifest.model_validate(json.loads(path.read_text()))

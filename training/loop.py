@@ -87,7 +87,8 @@ class _Run:
         self.accelerator: Any = Accelerator()
         self.home = next(module.parameters()).device
         self.module: nn.Module
-        self.module, self.optimizer = self.accelerator.prepare(module, _optimizer(module, options))
+        prepare: Any = self.accelerator.prepare
+        self.module, self.optimizer = prepare(module, _optimizer(module, options))
         self.position = Position(math.inf, math.inf)
         self.best: Weights = {}
 

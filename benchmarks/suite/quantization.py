@@ -48,7 +48,6 @@ class Samples:
 
     def batches(self, size: int, *, limit: int | None = None, order_seed: int | None = None) -> Iterator[Any]:
         import torch
-
         from edgewright.recipe.datasets import Batch
 
         for images, labels in self.arrays(size, len(self) if limit is None else limit):

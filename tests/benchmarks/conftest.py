@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
 from edgewright.benchmarks.latency import LatencyReport
 from edgewright.devices.local import LocalDevice
 from edgewright.runtimes import Runner, open_runner
+from onnx import TensorProto, helper, numpy_helper
 
 IDENTITY = {
     "cpu": "a processor",

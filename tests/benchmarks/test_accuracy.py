@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from edgewright.benchmarks import accuracy
 from edgewright.benchmarks.accuracy import Evaluation, evaluate, f1_macro, flips, parity, task
 from edgewright.ir.errors import InputError, StepError

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
 from edgewright.benchmarks.compare import compare
 from edgewright.benchmarks.latency import LatencyReport
 from edgewright.ir.errors import InputError

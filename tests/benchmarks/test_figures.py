@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from edgewright.benchmarks.compare import Comparison
 from edgewright.benchmarks.figures import milliseconds, percent, quantity, size, speed_up
 

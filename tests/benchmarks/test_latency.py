@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from edgewright.benchmarks.latency import MOST_RUNS, ROUNDS, SECONDS, LatencyReport, measure, schedule
 from edgewright.devices.local import LocalDevice
 from edgewright.runtimes import open_runner

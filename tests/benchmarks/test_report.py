@@ -7,13 +7,12 @@ from io import StringIO
 
 import numpy as np
 import pytest
-from rich.console import Console
-
 from edgewright.benchmarks.accuracy import Evaluation, Parity
 from edgewright.benchmarks.compare import compare
 from edgewright.benchmarks.latency import LatencyReport
 from edgewright.benchmarks.report import Measured, Summary, latency_text
 from edgewright.runtimes import Coverage
+from rich.console import Console
 
 Reported = Callable[..., LatencyReport]
 Summed = Callable[[float], Summary]

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
 from edgewright.devices.local import AGENT, AgentSession, LocalDevice
 from edgewright.ir.errors import StepError
+from onnx import TensorProto, helper, numpy_helper
 
 WITH_RUNTIME = """
 import importlib.util, os, signal, sys, time

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from edgewright.devices.local import AgentSession, LocalDevice
 from edgewright.ir.errors import StepError
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from edgewright.ir.documents import parse, problems_of, read
 from edgewright.ir.errors import InputError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 @pytest.mark.parametrize(

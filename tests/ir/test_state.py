@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
 from edgewright.ir.errors import StepError
 from edgewright.ir.facts import CHANNELS_PRUNED, EXPORTED
 from edgewright.ir.state import Edit, InputSpec, ModelState, Record, load, read_history, save
+from torch import nn
 
 INPUTS = (InputSpec("image", (None, 3, 4, 4)),)
 

@@ -8,9 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from edgewright.ir.errors import PlanError, StepError
 from edgewright.ir.facts import (
     BATCHNORM_FOLDED,
@@ -25,6 +22,8 @@ from edgewright.ir.facts import (
 from edgewright.ir.state import InputSpec, ModelState
 from edgewright.passes import manager
 from edgewright.passes.contract import Close, Context, Exact, Lossy, Skip, breaks, facts_after
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SPARSE_2_4 = Fact("2:4 sparse", frozenset({Aspect.ZEROS, Aspect.SHAPES}))
 EQUALIZED = Fact("ranges equalized", frozenset({Aspect.SHAPES}))
@@ -176,7 +175,9 @@ def test_replay_rejects_what_ends_too_early() -> None:
 
 
 def test_facts_end_by_what_is_touched() -> None:
-    assert breaks(RECOVER, EXPORTED) and breaks(PRUNE, RECOVERED) and not breaks(INSERT, EXPORTED)
+    assert breaks(RECOVER, EXPORTED)
+    assert breaks(PRUNE, RECOVERED)
+    assert not breaks(INSERT, EXPORTED)
     assert not breaks(RECOVER, SPARSE_2_4)
     assert facts_after(RECOVER, frozenset({CHANNELS_PRUNED, EXPORTED})) == {CHANNELS_PRUNED, RECOVERED}
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
-
+from edgewright.channels.costs import count_macs, count_parameters
 from edgewright.ir.errors import InputError, StepError
 from edgewright.ir.state import InputSpec, ModelState, apply_edits, load, save
-from edgewright.passes.channel_costs import count_macs, count_parameters
 from edgewright.passes.contract import Context, Skip
 from edgewright.passes.prune_channels import PruneChannels, example_inputs
 from edgewright.passes.text import from_text, to_text
@@ -21,6 +19,7 @@ from edgewright.recipe.datasets import Batch
 from edgewright.recipe.schema import Recipe
 from edgewright.targets import Target
 from edgewright.training.loop import TrainingOptions
+from torch import nn
 
 SPECS = (InputSpec("image", (None, 3, 16, 16)),)
 KINDS = [

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from edgewright.ir.errors import InputError
 from edgewright.passes import ALL
 from edgewright.passes.text import from_text, to_text
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @dataclass(frozen=True)

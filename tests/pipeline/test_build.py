@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from edgewright.ir.progress import Silent
 from edgewright.passes.text import to_text
 from edgewright.pipeline.build import Result, build, exit_code

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from edgewright.ir.errors import InputError, StepError
 from edgewright.ir.progress import Silent
 from edgewright.pipeline.store import Store, default_root
@@ -70,7 +69,7 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     def full(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(StepError, match="No space left on device. Finished steps are kept"):
+    with pytest.raises(StepError, match=r"No space left on device\. Finished steps are kept"):
         Store(tmp_path, Silent()).put("steps", "key", full)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from edgewright.ir.errors import InputError
 from edgewright.recipe.datasets import load_data
 from edgewright.recipe.schema import load_recipe

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-
 from edgewright.ir.errors import InputError
 from edgewright.recipe.fingerprints import data_fingerprint, model_fingerprint
 from edgewright.recipe.schema import load_recipe

@@ -6,7 +6,6 @@ import random
 
 import numpy
 import torch
-
 from edgewright.recipe.randomness import seeded
 
 

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from edgewright.ir.errors import InputError
 from edgewright.recipe.schema import load_recipe
 

@@ -7,7 +7,6 @@ import zipfile
 
 import pytest
 import torch
-
 from edgewright.ir.errors import InputError
 from edgewright.ir.state import InputSpec
 from edgewright.recipe.schema import load_recipe

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import pytest
-
 from edgewright.ir.errors import InputError
 from edgewright.recipe.user_code import load_callable, split_reference
 

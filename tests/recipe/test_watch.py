@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import numpy
-
 from edgewright.recipe.watch import collecting, is_installed, stamp_of, watching
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import nn
-
 from edgewright.ir.errors import InputError
 from edgewright.recipe.weights import load_weights, read_weights
+from safetensors.torch import save_file
+from torch import nn
 
 
 def network():

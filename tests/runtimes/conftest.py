@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-
 from edgewright.ir.facts import EXPORTED
 from edgewright.ir.state import InputSpec, ModelState, register_quantized_operators
 from edgewright.runtimes import Emitted
 from edgewright.runtimes.onnxruntime import OnnxEmitter
+from torch import Tensor, nn
 
 IN_SCALE, MIDDLE_SCALE = 0.02, 0.05
 

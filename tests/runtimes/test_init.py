@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from edgewright.ir.errors import InputError
 from edgewright.runtimes import emitter
 

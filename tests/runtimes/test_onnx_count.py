@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
 from edgewright.runtimes import Emitted
 from edgewright.runtimes.onnx_count import count
+from torch import nn
 
 Emit = Callable[..., Emitted]
 Build = Callable[[bool], nn.Module]

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
 from edgewright.ir.errors import StepError
 from edgewright.runtimes import Emitted
 from edgewright.runtimes.onnx_coverage import coverage
+from torch import nn
 
 Emit = Callable[..., Emitted]
 Build = Callable[[bool], nn.Module]

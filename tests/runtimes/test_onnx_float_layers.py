@@ -8,9 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor, nn
-
 from edgewright.runtimes import Emitted
+from torch import Tensor, nn
 
 Emit = Callable[..., Emitted]
 

@@ -13,13 +13,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor, nn
-
 from edgewright.ir.errors import StepError
 from edgewright.ir.facts import EXPORTED
 from edgewright.ir.state import InputSpec, ModelState
 from edgewright.runtimes import Emitted
 from edgewright.runtimes.onnxruntime import DATA, MODEL, OnnxEmitter
+from torch import Tensor, nn
 
 Emit = Callable[..., Emitted]
 Build = Callable[[bool], nn.Module]

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from edgewright.devices.local import LocalDevice
 from edgewright.ir.errors import InputError, StepError
 from edgewright.runtimes import Emitted, open_runner, runner
+from torch import nn
 
 Emit = Callable[..., Emitted]
 

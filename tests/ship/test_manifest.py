@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from edgewright.ir.errors import InputError
 from edgewright.ship import manifest
 from edgewright.ship.manifest import Manifest, TensorEntry
@@ -77,7 +76,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_folder_without_manifest_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected an artifact with a manifest.json"):
+    with pytest.raises(InputError, match=r"expected an artifact with a manifest\.json"):
         manifest.read(tmp_path)
 
 

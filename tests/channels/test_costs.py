@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from edgewright.channels.costs import costs_of, count_macs, count_parameters
+from edgewright.channels.surgery import remove
+from edgewright.channels.walk import find_groups
 from torch import nn
-
-from edgewright.passes.channel_costs import costs_of, count_macs, count_parameters
-from edgewright.passes.channel_surgery import remove
-from edgewright.passes.channel_walk import find_groups
 
 IMAGE = (torch.zeros(2, 3, 16, 16),)
 

@@ -4,14 +4,13 @@ from types import ModuleType
 
 import pytest
 import torch
+from edgewright.channels.choice import Shrinking, choose_evenly, choose_globally, shrinkable
+from edgewright.channels.costs import Costs, costs_of
+from edgewright.channels.groups import ChannelGroup, Member
+from edgewright.channels.walk import find_groups
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-
-from edgewright.passes.channel_choice import Shrinking, choose_evenly, choose_globally, shrinkable
-from edgewright.passes.channel_costs import Costs, costs_of
-from edgewright.passes.channel_groups import ChannelGroup, Member
-from edgewright.passes.channel_walk import find_groups
 
 IMAGE = (torch.zeros(1, 3, 16, 16),)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .channel_groups import ChannelGroup, Groups, Member, Side, brief
+from .groups import ChannelGroup, Groups, Member, Side, brief
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgewright.passes.channel_groups import ChannelGroup, Groups, Member, brief
+from edgewright.channels.groups import ChannelGroup, Groups, Member, brief
 
 PAIR = ChannelGroup(
     "block.a",

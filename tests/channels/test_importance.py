@@ -5,13 +5,12 @@ from types import ModuleType
 
 import pytest
 import torch
-from torch import nn
-
-from edgewright.passes.channel_groups import ChannelGroup
-from edgewright.passes.channel_surgery import zero
-from edgewright.passes.channel_walk import find_groups
-from edgewright.passes.importance import by_batchnorm, by_norm, by_random, by_taylor
+from edgewright.channels.groups import ChannelGroup
+from edgewright.channels.importance import by_batchnorm, by_norm, by_random, by_taylor
+from edgewright.channels.surgery import zero
+from edgewright.channels.walk import find_groups
 from edgewright.recipe.datasets import Batch
+from torch import nn
 
 IMAGE = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from .channel_groups import ChannelGroup
+from .groups import ChannelGroup
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

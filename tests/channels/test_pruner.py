@@ -6,13 +6,12 @@ from types import ModuleType
 
 import pytest
 import torch
+from edgewright.channels.choice import Importance
+from edgewright.channels.costs import count_macs
+from edgewright.channels.groups import ChannelGroup
+from edgewright.channels.importance import by_norm
+from edgewright.channels.pruner import ChannelPruner
 from torch import nn
-
-from edgewright.passes.channel_choice import Importance
-from edgewright.passes.channel_costs import count_macs
-from edgewright.passes.channel_groups import ChannelGroup
-from edgewright.passes.channel_pruner import ChannelPruner
-from edgewright.passes.importance import by_norm
 
 IMAGE = (torch.zeros(2, 3, 16, 16),)
 

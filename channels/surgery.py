@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..ir.state import Edit
-from .channel_groups import ChannelGroup, Side
+from .groups import ChannelGroup, Side
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -4,12 +4,11 @@ import copy
 from types import ModuleType
 
 import torch
-from torch import Tensor, nn
-
+from edgewright.channels.groups import ChannelGroup, Member
+from edgewright.channels.surgery import edits_between, merged, remove, zero
+from edgewright.channels.walk import find_groups
 from edgewright.ir.state import Edit, apply_edits
-from edgewright.passes.channel_groups import ChannelGroup, Member
-from edgewright.passes.channel_surgery import edits_between, merged, remove, zero
-from edgewright.passes.channel_walk import find_groups
+from torch import Tensor, nn
 
 IMAGE = (torch.zeros(2, 3, 16, 16),)
 

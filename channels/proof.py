@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..ir.errors import StepError
-from .channel_groups import ChannelGroup, Groups, brief
-from .channel_surgery import Cut, remove, zero
+from .groups import ChannelGroup, Groups, brief
+from .surgery import Cut, remove, zero
 
 if TYPE_CHECKING:
     import torch

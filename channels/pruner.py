@@ -6,12 +6,12 @@ import copy
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from .channel_choice import Importance, Shrinking, choose_evenly, choose_globally, shrinkable
-from .channel_costs import Costs, Measure, costs_of
-from .channel_groups import ChannelGroup, Groups
-from .channel_proof import MIXED, Prover
-from .channel_surgery import remove
-from .channel_walk import find_groups
+from .choice import Importance, Shrinking, choose_evenly, choose_globally, shrinkable
+from .costs import Costs, Measure, costs_of
+from .groups import ChannelGroup, Groups
+from .proof import MIXED, Prover
+from .surgery import remove
+from .walk import find_groups
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .graph import is_constant, is_float_tensor, module_names, nodes_in, operator, outputs_of
+from ..ir.graph import is_constant, is_float_tensor, module_names, nodes_in, operator, outputs_of
 
 if TYPE_CHECKING:
     from torch.fx import Graph, Node

@@ -4,10 +4,9 @@ from types import ModuleType
 
 import pytest
 import torch
+from edgewright.channels.groups import ChannelGroup, Groups
+from edgewright.channels.walk import find_groups
 from torch import Tensor, nn
-
-from edgewright.passes.channel_groups import ChannelGroup, Groups
-from edgewright.passes.channel_walk import find_groups
 
 IMAGE = (torch.zeros(2, 3, 16, 16),)
 

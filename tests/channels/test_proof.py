@@ -5,13 +5,12 @@ from types import ModuleType
 
 import pytest
 import torch
-from torch import Tensor, nn
-
+from edgewright.channels.groups import ChannelGroup, Groups, Member
+from edgewright.channels.proof import MIXED, Prover
+from edgewright.channels.surgery import remove, zero
+from edgewright.channels.walk import find_groups
 from edgewright.ir.errors import StepError
-from edgewright.passes.channel_groups import ChannelGroup, Groups, Member
-from edgewright.passes.channel_proof import MIXED, Prover
-from edgewright.passes.channel_surgery import remove, zero
-from edgewright.passes.channel_walk import find_groups
+from torch import Tensor, nn
 
 IMAGE = (torch.zeros(2, 3, 16, 16),)
 KINDS = [

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from .channel_costs import Costs
-from .channel_groups import ChannelGroup
+from .costs import Costs
+from .groups import ChannelGroup
 
 _FLOOR = 8
 """A layer keeps at least this fraction (one eighth) of its width: ranking over all layers can otherwise empty one,

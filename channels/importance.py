@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from .channel_groups import ChannelGroup, Member
+from .groups import ChannelGroup, Member
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,1 @@
+"""How values become integers: where quantization goes, which grids hold the values, and how ranges are chosen."""
