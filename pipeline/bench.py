@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from ..devices.contract import Device
     from ..ir.progress import Progress
 
-REPEATABLE_STEPS = 1.0
-"""How far the same file may be from its golden vectors: one step, for kernels that add in another order."""
-REPEATABLE_FLOAT_STEPS = 0.01
-"""The same where nothing is quantized and a step is a 255th of the largest output."""
-
 
 @dataclass(frozen=True)
 class Bench:
@@ -82,8 +77,7 @@ def verify(artifact: Path, device: Device) -> dict[str, Parity]:
     checked = {
         name: accuracy.parity(golden.outputs[name], outputs[name], golden.steps[name]) for name in golden.outputs
     }
-    is_quantized = any("quantiz" in step for step in found.steps)
-    allowed = REPEATABLE_STEPS if is_quantized else REPEATABLE_FLOAT_STEPS
+    allowed = golden.allowed_steps
     for name, parity in checked.items():
         if not parity.largest_steps <= allowed:
             raise StepError(

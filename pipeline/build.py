@@ -99,7 +99,8 @@ def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Res
         workshop.data_print(split)
     artifact = workshop.make(planned, target)
     baseline = workshop.make(uncompressed, target)
-    judgement = judge(workshop, baseline, artifact, device, threads)
+    unlike = machine.mismatches(target, machine.this_machine())
+    judgement = judge(workshop, baseline, artifact, device, threads, unlike)
     found = verdicts(workshop.recipe.budget, judgement.summary)
     is_met = all(verdict.is_met for verdict in found)
     result = Result(
@@ -110,7 +111,7 @@ def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Res
         made=artifact,
         judgement=judgement,
         verdicts=found,
-        remarks=_remarks(target),
+        remarks=_remarks(target, unlike),
     )
     _publish(result, workshop, baseline, threads)
     return result
@@ -162,10 +163,9 @@ def _threads(recipe: Recipe, target: Target) -> int:
     return threads
 
 
-def _remarks(target: Target) -> tuple[str, ...]:
+def _remarks(target: Target, unlike: Sequence[str]) -> tuple[str, ...]:
     """What a reader must know of where the numbers come from: this machine may not be the target."""
-    reasons = machine.mismatches(target, machine.this_machine())
-    if not reasons:
+    if not unlike:
         return ()
     here = "accuracy, latency and memory are those of the artifact on this machine"
-    return (f"{here}, which is not {target.name}: {'; '.join(reasons)}",)
+    return (f"{here}, which is not {target.name}: {'; '.join(unlike)}",)

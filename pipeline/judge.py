@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +35,15 @@ class Judgement:
     reused: tuple[str, ...]
 
 
-def judge(workshop: Workshop, baseline: Made, artifact: Made, device: Device, threads: int) -> Judgement:
-    """Everything that a report says of the two. StepError where one does not compute what was simulated."""
-    _, baseline_golden, baseline_proved = prove(workshop, baseline, device)
-    parity, artifact_golden, artifact_proved = prove(workshop, artifact, device)
+def judge(
+    workshop: Workshop, baseline: Made, artifact: Made, device: Device, threads: int, unlike: Sequence[str]
+) -> Judgement:
+    """Everything that a report says of the two; `unlike` says why the device is not the target.
+
+    StepError where one of the two does not compute what was simulated.
+    """
+    _, baseline_golden, baseline_proved = prove(workshop, baseline, device, unlike)
+    parity, artifact_golden, artifact_proved = prove(workshop, artifact, device, unlike)
     before, before_known = _evaluate(workshop, baseline, device)
     after, after_known = _evaluate(workshop, artifact, device)
     reports, latency_known = _measure(workshop, baseline, artifact, device, threads)

@@ -1,4 +1,8 @@
-"""Proof that an artifact computes what was simulated: both run on the same samples, and differ by so many steps."""
+"""Proof that an artifact computes what was simulated: both run on the same samples, and differ by so many steps.
+
+Where the machine lacks the target's instruction set, its kernels may compute otherwise than the target's (int8
+products that saturate). Then golden vectors are what was simulated, and a failed proof says so.
+"""
 
 from __future__ import annotations
 
@@ -27,30 +31,41 @@ SAMPLES, GOLDEN_SAMPLES = 256, 8
 AGREEMENT = 0.99
 """The share of samples on which artifact and simulated model must have the same largest output. They may differ where
 two outputs are nearly equal: kernels add in another order, and a sum next to a half rounds to the other side."""
+REPEATABLE_STEPS = 1.0
+"""How far the same file in the same runtime may be from what it answered before: kernels may add in another order."""
+SIMULATED_STEPS = 4.0
+"""The same from what was simulated: each layer may round a tie to the other side."""
+FLOAT_STEPS = 0.01
+"""The same where nothing is quantized and a step is a 255th of the largest output."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """A few inputs and what the artifact answered to them in its runtime; `steps` are one step of each output."""
+    """A few inputs and the right outputs for them; `steps` are one quantization step of each output.
+
+    `allowed_steps` is how far the artifact may be from them, in its runtime on its device.
+    """
 
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
     steps: dict[str, float]
+    allowed_steps: float
 
     def write(self, folder: Path) -> None:
-        """`folder` holds inputs.npz, outputs.npz and steps.json."""
+        """`folder` holds inputs.npz, outputs.npz and golden.json."""
         import numpy as np
 
         folder.mkdir(exist_ok=True)
         np.savez(folder / "inputs.npz", **self.inputs)  # type: ignore[arg-type]
         np.savez(folder / "outputs.npz", **self.outputs)  # type: ignore[arg-type]
-        (folder / "steps.json").write_text(json.dumps(self.steps))
+        document = {"steps": self.steps, "allowed_steps": self.allowed_steps}
+        (folder / "golden.json").write_text(json.dumps(document))
 
     @classmethod
     def read(cls, folder: Path) -> Golden:
         """The vectors that `write` wrote; no pickle is loaded."""
-        steps = json.loads((folder / "steps.json").read_text())
-        return cls(_arrays(folder / "inputs.npz"), _arrays(folder / "outputs.npz"), steps)
+        document = json.loads((folder / "golden.json").read_text())
+        return cls(_arrays(folder / "inputs.npz"), _arrays(folder / "outputs.npz"), **document)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -60,29 +75,42 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(archive)
 
 
-def prove(workshop: Workshop, made: Made, device: Device) -> tuple[Parity, Path, bool]:
+def prove(workshop: Workshop, made: Made, device: Device, unlike: Sequence[str]) -> tuple[Parity, Path, bool]:
     """The parity of artifact and simulated model, the folder of golden vectors, and whether both were known before.
 
-    StepError where they agree on less than `AGREEMENT` of the samples.
+    `unlike` says why the device is not the target. StepError where artifact and simulated model agree on less than
+    `AGREEMENT` of the samples.
     """
     version = runtime_version(made.runtime)
-    key = digest("parity", made.key, workshop.data_print("evaluation"), version, device.name, own_source())
+    where = [device.name, list(unlike)]
+    key = digest("parity", made.key, workshop.data_print("evaluation"), version, where, own_source())
     with workshop.store.lock(key):
         folder = workshop.store.find("results", key)
         is_known = folder is not None
         if folder is None:
             workshop.progress.note("verify: artifact against simulated model")
-            folder = workshop.store.put("results", key, lambda out: _write(out, workshop, made, device))
+            folder = workshop.store.put("results", key, lambda out: _write(out, workshop, made, device, bool(unlike)))
     parity = Parity(**json.loads((folder / "parity.json").read_text()))
     if parity.argmax_agreement is not None and parity.argmax_agreement < AGREEMENT:
         raise StepError(
             f"verify: the artifact in {made.runtime} and the simulated model agree on {parity.argmax_agreement:.1%} of"
             f" {SAMPLES} samples, expected {AGREEMENT:.0%}; the largest difference is {parity.largest_steps:.1f} steps"
+            f"{_excuse(made.plan.target, unlike)}"
         )
     return parity, folder / "golden", is_known
 
 
-def _write(out: Path, workshop: Workshop, made: Made, device: Device) -> None:
+def _excuse(target: str, unlike: Sequence[str]) -> str:
+    """What a failed proof may be due to, where this machine can't compute as the target does."""
+    if not unlike:
+        return ""
+    return (
+        f". This machine is not {target}: {'; '.join(unlike)}; its kernels may compute otherwise (without VNNI, sums of"
+        f" 8-bit products saturate). Build on such a machine, or for this one: --target host"
+    )
+
+
+def _write(out: Path, workshop: Workshop, made: Made, device: Device, is_unlike: bool) -> None:
     import numpy as np
 
     state, _ = workshop.state(made.plan)
@@ -92,13 +120,23 @@ def _write(out: Path, workshop: Workshop, made: Made, device: Device) -> None:
     arrays = {name: np.concatenate([batch[at].numpy() for batch in batches]) for at, name in enumerate(names)}
     with open_runner(made.runtime, device, made.main, threads=1) as runner:
         outputs = dict(zip(runner.outputs, runner.run(arrays), strict=True))
-    steps = made.output_steps or [_float_step(values) for values in simulated]
+    quantized_steps = made.output_steps or (None,) * len(simulated)
+    steps = [given or _float_step(values) for given, values in zip(quantized_steps, simulated, strict=True)]
     found = [accuracy.parity(*each) for each in zip(simulated, outputs.values(), steps, strict=True)]
     worst: dict[str, Any] = asdict(max(found, key=lambda parity: parity.largest_steps))
     (out / "parity.json").write_text(json.dumps(worst))
     first = {name: values[:GOLDEN_SAMPLES] for name, values in arrays.items()}
-    answers = {name: values[:GOLDEN_SAMPLES] for name, values in outputs.items()}
-    Golden(first, answers, dict(zip(outputs, map(float, steps), strict=True))).write(out / "golden")
+    right = dict(zip(outputs, simulated, strict=True)) if is_unlike else outputs
+    answers = {name: values[:GOLDEN_SAMPLES] for name, values in right.items()}
+    golden_steps = dict(zip(outputs, map(float, steps), strict=True))
+    Golden(first, answers, golden_steps, _allowed(bool(made.output_steps), is_unlike)).write(out / "golden")
+
+
+def _allowed(is_quantized: bool, is_simulated: bool) -> float:
+    """How far from its golden vectors an artifact may be, in steps."""
+    if not is_quantized:
+        return FLOAT_STEPS
+    return SIMULATED_STEPS if is_simulated else REPEATABLE_STEPS
 
 
 def _whole_batches(workshop: Workshop, state: ModelState) -> list[tuple[Tensor, ...]]:

@@ -53,7 +53,7 @@ class Made:
     folder: Path
     emitted: Emitted
     steps: tuple[StepReport, ...]
-    output_steps: tuple[float, ...]
+    output_steps: tuple[float | None, ...]
     cached: bool
 
     @property

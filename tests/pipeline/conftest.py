@@ -57,7 +57,7 @@ compress:
   recover: {epochs: 1}
   quantize: {calibration: {method: percentile, samples: 64}}
 budget: {accuracy_drop_points: 5.0}
-targets: [x86-avx512-vnni]
+targets: [x86-avx2]
 """
 
 

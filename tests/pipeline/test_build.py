@@ -47,7 +47,7 @@ def cached(result: Result) -> list[bool]:
 
 
 def artifact_hash(root: Path) -> str:
-    return hashlib.sha256((root / "out" / "x86-avx512-vnni" / "model.onnx").read_bytes()).hexdigest()
+    return hashlib.sha256((root / "out" / "x86-avx2" / "model.onnx").read_bytes()).hexdigest()
 
 
 @pytest.mark.slow
@@ -79,13 +79,13 @@ def test_builds_verifies_measures_and_publishes(recipe_file: Path, tmp_path: Pat
 def test_a_second_build_runs_no_step_and_measures_nothing(recipe_file: Path, tmp_path: Path) -> None:
     first = run(recipe_file, tmp_path)
     assert not any(cached(first))
-    before = (tmp_path / "out" / "x86-avx512-vnni").stat().st_mtime_ns
+    before = (tmp_path / "out" / "x86-avx2").stat().st_mtime_ns
     second = run(recipe_file, tmp_path)
     assert all(cached(second))
     assert second.judgement is not None
     assert second.judgement.reused == ("parity", "accuracy", "latency")
     assert second.judgement.summary.to_json() == first.judgement.summary.to_json()  # type: ignore[union-attr]
-    assert (tmp_path / "out" / "x86-avx512-vnni").stat().st_mtime_ns == before
+    assert (tmp_path / "out" / "x86-avx2").stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_a_budget_that_cannot_be_met_keeps_the_artifact(recipe_file: Path, tmp_p
     assert result.status == "over-budget"
     assert exit_code([result]) == 3
     assert any("MISSED" in str(verdict) for verdict in result.verdicts)
-    manifest = json.loads((tmp_path / "out" / "x86-avx512-vnni" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out" / "x86-avx2" / "manifest.json").read_text())
     assert manifest["results"]["status"] == "over-budget"
 
 
@@ -142,7 +142,7 @@ def test_a_killed_build_resumes_and_ends_with_the_same_artifact(recipe_file: Pat
         time.sleep(0.01)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "out" / "x86-avx512-vnni").exists()
+    assert not (tmp_path / "out" / "x86-avx2").exists()
     resumed = run(recipe_file, tmp_path)
     assert cached(resumed)[:done] == [True] * done
     assert artifact_hash(tmp_path) == artifact_hash(tmp_path / "whole")
