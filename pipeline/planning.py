@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 
 def resolve(name: str, recipe: Recipe | None = None) -> Target:
-    """The profile of that name or path; `host` is the one that fits this machine. Paths in a recipe start there."""
+    """The profile of that name or path; `host` is the one that fits this machine.
+
+    Names, and the paths that the recipe itself names, start at the recipe; other paths start in the working folder.
+    """
     if name == "host":
         return host_target()
     is_path = os.sep in name or name.endswith((".yaml", ".yml"))
-    if is_path and recipe is not None and name in recipe.targets:
-        name = str(recipe.folder / name)
-    return load_target(name, None if recipe is None else recipe.folder)
+    if recipe is None or (is_path and name not in recipe.targets):
+        return load_target(name)
+    return load_target(name, recipe.folder)
 
 
 def targets_of(recipe: Recipe, names: Sequence[str] = ()) -> tuple[Target, ...]:
