@@ -82,14 +82,86 @@ def editable(program: ExportedProgram) -> GraphModule:
     return module
 
 
-def export_again(module: GraphModule, program: ExportedProgram) -> ExportedProgram:
-    """The edited graph as a program that takes what `program` takes, its open batch included."""
-    module.graph.eliminate_dead_code()
-    module.graph.lint()
-    module.recompile()
-    module.delete_all_unused_submodules()
-    examples = program.example_inputs[0]
-    return export(module, examples, has_open_batch(program))
+def lifted(module: GraphModule, program: ExportedProgram) -> ExportedProgram:
+    """The edited graph of `editable(program)` as a program that takes and gives what `program` does.
+
+    Nothing is traced again: stored tensors become placeholders, and only values of new nodes are worked out, on fake
+    tensors. `module` is used up.
+    """
+    from torch.export import ExportedProgram
+    from torch.export.graph_signature import ExportGraphSignature, OutputKind, OutputSpec, TensorArgument
+    from torch.fx import GraphModule
+    from torch.fx.graph import CodeGen
+
+    graph = module.graph
+    graph.eliminate_dead_code()
+    _fill_values(module, program)
+    inputs, tensors = _lift_stored(module)
+    output = next(node for node in graph.nodes if node.op == "output")
+    results = outputs_of(graph)
+    output.args = (tuple(results),)
+    graph.set_codegen(CodeGen())
+    graph.lint()
+    returned = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(name=node.name), None) for node in results]
+    return ExportedProgram(
+        root=GraphModule({}, graph),
+        graph=graph,
+        graph_signature=ExportGraphSignature(inputs, returned),
+        state_dict=tensors,
+        range_constraints=program.range_constraints,
+        module_call_graph=program.module_call_graph[:1],
+        example_inputs=program.example_inputs,
+        constants={},
+    )
+
+
+def _fill_values(module: GraphModule, program: ExportedProgram) -> None:
+    """Every node has a fake tensor as its value; new nodes get theirs by running on those of their inputs."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensor
+    from torch.utils._pytree import tree_map_only
+
+    fake: Any = next(node.meta["val"].fake_mode for node in user_inputs(program))
+    with fake, torch.no_grad():
+        for node in module.graph.nodes:
+            known = node.meta.get("val")
+            if is_constant(node):
+                node.meta["val"] = fake.from_tensor(tensor_of(module, node).detach(), static_shapes=True)
+            elif node.op == "call_function" and (known is None or type(known) is torch.Tensor):
+                arguments, options = tree_map_only(
+                    torch.fx.Node, lambda entry: entry.meta["val"], (node.args, node.kwargs)
+                )
+                node.meta["val"] = node.target(*arguments, **options)
+            if isinstance(known, FakeTensor) and known.fake_mode is not fake:
+                node.meta["val"] = fake.from_tensor(known)
+
+
+def _lift_stored(module: GraphModule) -> tuple[list[Any], dict[str, Tensor]]:
+    """The signatures of all placeholders and the tensors behind those that stand for stored ones, by name."""
+    import torch
+    from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
+
+    graph = module.graph
+    given = [node for node in graph.nodes if node.op == "placeholder"]
+    readers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if is_constant(node):
+            readers.setdefault(str(node.target), []).append(node)
+    specs, tensors = [], {}
+    for target, nodes in readers.items():
+        tensor = tensors[target] = tensor_of(module, nodes[0])
+        with graph.inserting_before(next(iter(graph.nodes))):
+            placeholder = graph.placeholder("stored_" + target.replace(".", "_"))
+        placeholder.meta = {"val": nodes[0].meta["val"]}
+        for node in nodes:
+            node.replace_all_uses_with(placeholder)
+            graph.erase_node(node)
+        is_parameter = isinstance(tensor, torch.nn.Parameter)
+        kind = InputKind.PARAMETER if is_parameter else InputKind.BUFFER
+        persistent = None if is_parameter else True
+        specs.append(InputSpec(kind, TensorArgument(name=placeholder.name), target, persistent))
+    own = [InputSpec(InputKind.USER_INPUT, TensorArgument(name=node.name), None) for node in given]
+    return [*reversed(specs), *own], tensors
 
 
 def export(module: nn.Module, examples: tuple[Tensor, ...], open_batch: bool) -> ExportedProgram:

@@ -69,20 +69,20 @@ class Calibrate:
         program = state.exported_program()
         module = editable(program)
         placement = place(module.graph, self.rules, self.keep_float)
-        observers: dict[str, Extremes] = {name: self._observer() for name in placement.observed.values()}
         spec = state.inputs[0]
         size = _BATCH if has_open_batch(program) else int(spec.batch or 1)
         audit = _Audit(min(self.samples, len(context.data.split("calibration"))))
+        observers = {name: self._observer(audit.expected) for name in placement.observed.values()}
         _observe(module, placement, observers, self._batches(context, size, audit, observers))
         audit.check(self.samples, context, _classes(module))
         ranges = {name: list(_with_zero(self._range(observer))) for name, observer in observers.items()}
         context.say(f"{len(ranges)} ranges from {audit.seen} samples by {self.method}")
         return state.with_attachment("ranges", ranges)
 
-    def _observer(self) -> Extremes:
+    def _observer(self, samples: int) -> Extremes:
         if self.method == "min-max":
             return Extremes()
-        return AverageExtremes() if self.method == "moving-average" else Histogram()
+        return AverageExtremes() if self.method == "moving-average" else Histogram(samples)
 
     def _range(self, observer: Extremes) -> Range:
         if isinstance(observer, AverageExtremes):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.errors import StepError
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, Aspect, Fact
-from ..ir.graph import add_tensor, editable, export_again, is_constant, operator, read_tensor, tensor_of
+from ..ir.graph import add_tensor, editable, is_constant, lifted, operator, read_tensor, tensor_of
 from ..ir.state import ModelState
 from ..quantization.placement import layer_name
 from .contract import Close, Context, Numerics
@@ -55,7 +55,7 @@ class FoldBatchnorm:
         context.say(f"{folded} of {len(normalizations)} batch normalizations folded into the layer before")
         if folded < len(normalizations):
             context.say(f"{len(normalizations) - folded} with no layer before became depthwise convolutions")
-        return replace(state, program=export_again(module, program))
+        return replace(state, program=lifted(module, program))
 
 
 def _replace(module: GraphModule, node: Node) -> bool:

@@ -12,8 +12,8 @@ from ..ir.facts import QUANTIZED, RANGES_CALIBRATED, Aspect, Fact
 from ..ir.graph import (
     add_tensor,
     editable,
-    export_again,
     is_float_tensor,
+    lifted,
     module_names,
     outputs_of,
     read_tensor,
@@ -89,7 +89,7 @@ class InsertQuantization:
             "layers": [layer.module for layer in placement.layers],
             "left_float": dict(placement.left_float),
         }
-        after = replace(state, program=export_again(module, program))
+        after = replace(state, program=lifted(module, program))
         return after.with_attachment("quantization", summary)
 
     def _grid(self, bounds: list[float]) -> ActivationGrid:

@@ -17,8 +17,10 @@ Counts = npt.NDArray[np.float64]
 
 BINS = 4096
 """Bins on each side of zero; a side is filled to more than half, so that a step of int8 spans eight bins or more."""
-ENOUGH = 4096
-"""Values of one sample that a histogram counts; of a larger tensor it takes every k-th."""
+ENOUGH = 1 << 20
+"""Values of a tensor that a histogram counts, over all samples, where each gives `LEAST` or more."""
+LEAST, MOST = 1024, 4096
+"""Values of one sample that are counted, at least and at most; of a larger tensor every k-th is taken."""
 _PART = 1 << 18
 """Values that are counted at a time: what that takes stays in the processor's cache."""
 
@@ -73,14 +75,16 @@ class AverageExtremes(Extremes):
 class Histogram(Extremes):
     """Counts of values in bins of width 2^exponent on both sides of zero, exact zeros aside.
 
-    The extremes are those of all values; of large tensors only some values are counted (`ENOUGH`).
+    The extremes are those of all values; of large tensors only some values are counted, fewer of each sample where
+    there are many `samples`.
 
     When a value does not fit, pairs of bins are merged, which is what counting with the wider bins from the start
     would have given, so the counts depend neither on the order nor on the batches.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, samples: int = 1) -> None:
         super().__init__()
+        self._values_per_sample = max(LEAST, min(MOST, ENOUGH // samples))
         self.exponent: int | None = None
         self.zeros = 0
         self._counts: Counts = np.zeros(2 * BINS)
@@ -105,7 +109,7 @@ class Histogram(Extremes):
         largest = max(abs(self.minimum), abs(self.maximum))
         if not np.isfinite(largest):
             return
-        counted = _some_of_each(values).float()
+        counted = _some_of_each(values, self._values_per_sample).float()
         zeros = int(np.count_nonzero((counted == 0).numpy()))
         self.zeros += zeros
         if largest == 0:
@@ -129,13 +133,13 @@ class Histogram(Extremes):
         self.exponent = exponent if self.exponent is None else self.exponent
 
 
-def _some_of_each(values: Tensor) -> Tensor:
-    """At most ENOUGH values of each sample in `values` (N, ...), the same places in every one.
+def _some_of_each(values: Tensor, most: int) -> Tensor:
+    """At most so many values of each sample in `values` (N, ...), the same places in every one.
 
     The stride is odd, so that it walks through all columns and channels, whose numbers are mostly even.
     """
     flat = values.detach().reshape(values.shape[0], -1)
-    stride = -(-flat.shape[1] // ENOUGH)
+    stride = -(-flat.shape[1] // most)
     return flat[:, :: stride + (stride + 1) % 2].reshape(-1)
 
 

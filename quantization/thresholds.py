@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .observers import BINS, Counts, Histogram
@@ -52,14 +54,12 @@ def entropy(histogram: Histogram, levels: int = 256) -> Range:
     largest = max(low_extreme, high_extreme)
     if largest == 0:
         return 0.0, 0.0
-    counts = np.concatenate([histogram.negative[::-1], histogram.positive])
+    divergence_of = _Divergence(np.concatenate([histogram.negative[::-1], histogram.positive]), levels)
     last = int(np.ceil(largest / histogram.width))
     first = max(last // 8, min(levels // 2, last))
     reach = np.unique(np.linspace(first, last, _CANDIDATES).astype(int))
     low_last, high_last = (int(np.ceil(extreme / histogram.width)) for extreme in (low_extreme, high_extreme))
-    divergence = [
-        _divergence(counts, BINS - min(bins, low_last), BINS + min(bins, high_last), levels) for bins in reach
-    ]
+    divergence = [divergence_of(BINS - min(bins, low_last), BINS + min(bins, high_last)) for bins in reach]
     threshold = float(reach[int(np.argmin(divergence))]) * histogram.width
     return -min(threshold, low_extreme), min(threshold, high_extreme)
 
@@ -87,20 +87,35 @@ def _clipping(counts: Counts, thresholds: Counts, width: float) -> tuple[Counts,
     return second - 2 * thresholds * first + thresholds**2 * mass, counts.sum() - mass
 
 
-def _divergence(counts: Counts, low: int, high: int, levels: int) -> float:
-    """The Kullback-Leibler divergence of the clipped counts from their quantized form, bins [low, high)."""
-    inside = counts[low:high]
-    reference = inside.copy()
-    reference[0] += counts[:low].sum()
-    reference[-1] += counts[high:].sum()
-    level = (np.arange(len(inside)) * levels) // len(inside)
-    filled = reference > 0
-    mass = np.bincount(level, inside, levels)
-    share = np.bincount(level, filled, levels)
-    quantized = np.where(filled, (mass / np.maximum(share, 1))[level], 0.0)
-    total, quantized_total = reference.sum(), quantized.sum()
-    if quantized_total == 0:
-        return float("inf")
-    p, q = reference[filled] / total, quantized[filled] / quantized_total
-    q = np.maximum(q, 1e-9)
-    return float((p * np.log(p / q)).sum())
+class _Divergence:
+    """The Kullback-Leibler divergence of clipped counts from their quantized form, from sums that are taken once.
+
+    Within a level every bin that is not empty holds the same quantized mass, so that only sums over levels are needed.
+    """
+
+    def __init__(self, counts: Counts, levels: int) -> None:
+        self._counts, self._levels = counts, levels
+        self._mass = np.concatenate([[0.0], np.cumsum(counts)])
+        self._filled = np.concatenate([[0], np.cumsum(counts > 0)])
+        self._entropy = np.concatenate([[0.0], np.cumsum(_times_log(counts))])
+
+    def __call__(self, low: int, high: int) -> float:
+        """That of the range of bins [low, high); infinite where it holds no counts."""
+        total, inside = self._mass[-1], self._mass[high] - self._mass[low]
+        if inside == 0:
+            return float("inf")
+        edges = low + -(-np.arange(self._levels + 1) * (high - low) // self._levels)
+        mass, filled = np.diff(self._mass[edges]), np.diff(self._filled[edges]).astype(float)
+        reference, entropy = mass.copy(), self._entropy[high] - self._entropy[low]
+        for level, edge, cut in ((0, low, self._mass[low]), (-1, high - 1, total - self._mass[high])):
+            count = self._counts[edge]
+            entropy += float(_times_log(count + cut) - _times_log(count))
+            reference[level] += cut
+            filled[level] += count == 0 and cut > 0
+        quantized = np.maximum(mass / np.maximum(filled, 1) / inside, 1e-9)
+        return float((entropy - (reference * np.log(quantized)).sum()) / total - np.log(total))
+
+
+def _times_log(counts: Any) -> Any:
+    """counts * log(counts), zero where there are none."""
+    return counts * np.log(np.where(counts > 0, counts, 1.0))

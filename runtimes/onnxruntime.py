@@ -7,6 +7,7 @@ fuses into its integer kernels (https://onnxruntime.ai/docs/performance/model-op
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import re
@@ -14,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
@@ -80,13 +81,48 @@ def _translate(program: ExportedProgram, input_names: list[str]) -> onnx_ir.Mode
     try:
         with _quiet(), torch.no_grad():
             result = torch.onnx.export(
-                program, dynamo=True, optimize=False, verbose=False, input_names=input_names, output_names=output_names
+                _decomposed_where_needed(program),
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+                input_names=input_names,
+                output_names=output_names,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise StepError(f"onnxruntime: {_why_not(error)}") from error
     if result is None:
         raise StepError("onnxruntime: torch.onnx.export gave no model")
     return result.model
+
+
+def _decomposed_where_needed(program: ExportedProgram) -> ExportedProgram:
+    """A copy of the program that is traced again only where it has operators which torch.onnx wants to have decomposed.
+
+    torch.onnx always calls `run_decompositions`, and more than half of its time goes there; with nothing to decompose
+    the result is the same graph.
+    """
+    from torch.export import ExportedProgram
+
+    graph = copy.deepcopy(program.graph)
+    for old, new in zip(program.graph.nodes, graph.nodes, strict=True):
+        new.name = old.name
+    copied = ExportedProgram(
+        root=program.graph_module,
+        graph=graph,
+        graph_signature=program.graph_signature,
+        state_dict=program.state_dict,
+        range_constraints=program.range_constraints,
+        module_call_graph=program.module_call_graph,
+        example_inputs=program.example_inputs,
+        constants=program.constants,
+    )
+
+    def run_decompositions(table: Any = None) -> ExportedProgram:
+        is_needed = table is None or any(node.target in table for node in program.graph.nodes)
+        return program.run_decompositions(table) if is_needed else copied
+
+    vars(copied)["run_decompositions"] = run_decompositions
+    return copied
 
 
 @contextlib.contextmanager
