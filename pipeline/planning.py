@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..devices.machine import host_target
 from ..passes import ALL, manager
 from ..runtimes import emitter
-from ..targets import load_target
+from ..targets import load_target, own_names
 
 if TYPE_CHECKING:
     from ..passes.manager import Plan
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 def resolve(name: str, recipe: Recipe | None = None) -> Target:
     """The profile of that name or path; `host` is the one that fits this machine.
 
-    Names, and the paths that the recipe itself names, start at the recipe; other paths start in the working folder.
+    What the recipe names is looked for from its folder; what was typed from the working folder, and a name that is
+    not there from the recipe's.
     """
     if name == "host":
         return host_target()
     is_path = os.sep in name or name.endswith((".yaml", ".yml"))
-    if recipe is None or (is_path and name not in recipe.targets):
+    is_typed = recipe is None or name not in recipe.targets
+    if recipe is None or (is_typed and (is_path or name in own_names())):
         return load_target(name)
     return load_target(name, recipe.folder)
 

@@ -140,6 +140,18 @@ def test_a_path_that_was_typed_starts_where_one_stands(tmp_path: Path, monkeypat
     assert [target.name for target in targets_of(asked, ["./board.yaml"])] == ["board"]
 
 
+def test_a_name_that_was_typed_is_looked_for_where_one_stands_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = _own_profile(tmp_path / "here" / "targets", "board")
+    here.write_text(here.read_text().replace("threads: 1", "threads: 2"))
+    _own_profile(tmp_path / "recipe" / "targets", "board")
+    monkeypatch.chdir(tmp_path / "here")
+    asked = recipe({}, folder=tmp_path / "recipe", targets=("board",))
+    assert [target.threads for target in targets_of(asked)] == [1]
+    assert resolve("board", recipe({}, folder=tmp_path / "recipe")).threads == 2
+
+
 def test_a_name_is_looked_for_in_the_targets_folder_beside_the_recipe(tmp_path: Path) -> None:
     _own_profile(tmp_path / "targets", "board")
     assert resolve("board", recipe({}, folder=tmp_path)).name == "board"
