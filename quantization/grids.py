@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _INT32_ROOM = 2.0**30
 """Biases take at most half of int32; the rest is for the sum that they are added to."""
 _LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
+SMALLEST_SCALE = float(np.finfo(np.float32).smallest_normal)
+"""What is smaller may be flushed to zero, and nothing can be divided by that."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class ActivationGrid:
 
 
 def activation_grid(low: float, high: float, grid: Grid) -> ActivationGrid:
-    """The grid that holds [low, high] (zero lies in it), with zero exactly on it and a scale that float32 holds.
+    """The grid that holds [low, high] (zero lies in it), with zero exactly on it and a scale that is normal in float32.
 
     The scale is rounded so that the last step of a one-sided range never lies beyond `high`: a runtime may then see
     that an activation which ends there (ReLU6) is done by the rounding itself.
@@ -48,24 +50,29 @@ def activation_grid(low: float, high: float, grid: Grid) -> ActivationGrid:
     if grid.symmetric:
         middle = (lowest + highest + 1) // 2
         scale = np.float32(max(-low, high) / (highest - middle))
+        scale = max(scale, np.float32(SMALLEST_SCALE))
         return ActivationGrid(float(scale), middle, lowest, highest, grid.dtype)
     steps = np.float32(highest - lowest)
     scale = np.float32((high - low) / (highest - lowest))
     if low == 0 and scale * steps > np.float32(high):
         scale = np.nextafter(scale, np.float32(0))
+    scale = max(scale, np.float32(SMALLEST_SCALE))
     zero_point = int(np.clip(np.round(lowest - low / float(scale)), lowest, highest))
     return ActivationGrid(float(scale), zero_point, lowest, highest, grid.dtype)
 
 
 def weight_scales(weight: Tensor, limit: int, granularity: str, floor: Tensor) -> Tensor:
-    """One scale per output channel (axis 0), never zero and never below `floor` (C,); all equal where per-tensor."""
+    """One scale per output channel (axis 0), normal and never below `floor` (C,); all equal where per-tensor.
+
+    A channel without weights, or with none that a normal scale could hold, has the scale 1.
+    """
     import torch
 
     largest = weight.reshape(len(weight), -1).abs().amax(1)
     scales = torch.maximum(largest / limit, floor)
     if granularity == "per-tensor":
         scales = scales.max().expand_as(scales).clone()
-    return torch.where(scales > 0, scales, torch.ones_like(scales))
+    return torch.where(scales >= SMALLEST_SCALE, scales, torch.ones_like(scales))
 
 
 def bias_steps(largest: Tensor, input_scale: float) -> Tensor:
