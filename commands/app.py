@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -27,6 +27,12 @@ INTERRUPTED = 130
 
 class _Lazy(TyperGroup):
     """Knows the commands' names and one line of each; imports a command only to run it or to show its own help."""
+
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:  # typer would exit without a word
+            _end(error, "interrupted; finished steps are kept, the same command goes on from there", INTERRUPTED)
 
     def list_commands(self, context: Any) -> list[str]:
         return list(COMMANDS)
@@ -52,21 +58,33 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    epilog="Examples: edgewright plan recipe.yaml; edgewright build recipe.yaml; edgewright COMMAND --help",
 )
 
 
-@app.callback()
-def _edgewright(
-    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks (also: EDGEWRIGHT_DEBUG=1)."),
-) -> None:
-    """Build trained networks for edge devices: compress, emit, verify, measure."""
-    if version:
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
         from .. import __version__
 
         typer.echo(f"edgewright {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _edgewright(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks (also: EDGEWRIGHT_DEBUG=1)."),
+) -> None:
+    """Build trained networks for edge devices: compress, emit, verify, measure.
+
+    Examples:
+
+    \b
+        edgewright plan recipe.yaml
+        edgewright build recipe.yaml
+        edgewright COMMAND --help
+    """
     if debug:
         os.environ["EDGEWRIGHT_DEBUG"] = "1"
 
@@ -77,16 +95,14 @@ def main() -> None:
         app(prog_name="edgewright")
     except EdgewrightError as error:
         _end(error, str(error), error.exit_code)
-    except KeyboardInterrupt as error:
-        _end(error, "interrupted; finished steps are kept, the same command goes on from there", INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except OSError as error:
+        place = error.filename or "standard output"
+        _end(error, f"{place}: could not be read or written: {error.strerror or error}", 1)
     except Exception as error:
         _end(error, f"a fault in edgewright: {type(error).__name__}: {error} (EDGEWRIGHT_DEBUG=1 shows where)", 1)
 
 
-def _end(error: BaseException, message: str, code: int) -> None:
+def _end(error: BaseException, message: str, code: int) -> NoReturn:
     if os.environ.get("EDGEWRIGHT_DEBUG"):
         traceback.print_exception(error)
     for line in message.splitlines():

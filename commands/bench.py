@@ -10,13 +10,14 @@ import typer
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="An artifact's directory.", show_default=False)],
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact's folder.", show_default=False)],
     against: Annotated[
-        Path | None, typer.Option(help="Another artifact, timed in turns with the first.", show_default=False)
+        Path | None, typer.Option(metavar="ARTIFACT", help="Another artifact, timed in turns with the first.")
     ] = None,
-    on: Annotated[str, typer.Option(help="The device.")] = "local",
+    on: Annotated[str, typer.Option(metavar="DEVICE", help="Where to run it: local is this machine.")] = "local",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads (default: what the artifact was built for).", show_default=False)
+        int | None,
+        typer.Option(min=1, metavar="COUNT", help="Threads of the runtime (default: what the artifact was built for)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document with all raw samples.")] = False,
 ) -> None:
@@ -26,9 +27,10 @@ def command(
 
     Examples:
 
-        edgewright bench out/x86-avx512-vnni
-
-        edgewright bench out/x86-avx512-vnni --against out/x86-avx512-vnni/baseline --json
+    \b
+        edgewright bench out/x86-avx2
+        edgewright bench out/x86-avx2 --against out/x86-avx2/baseline
+        edgewright bench out/x86-avx2 --threads 2 --json
     """
     from ..benchmarks.report import latency_text
     from ..pipeline.bench import bench, device_named

@@ -14,17 +14,21 @@ if TYPE_CHECKING:
 
 
 def command(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)],
     target: Annotated[
-        list[str] | None, typer.Option(help="A profile's name, its file, or host. May be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="TARGET", help="A profile's name, its file, or host; may be repeated (default: the recipe's)."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where artifacts go: OUT/TARGET.")] = Path("out"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where artifacts go: DIR/TARGET.")] = Path("out"),
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one key of the recipe: compress.prune.flops=0.4", show_default=False),
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; may be repeated."),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder).")
+        Path | None,
+        typer.Option(metavar="DIR", help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
@@ -35,11 +39,11 @@ def command(
 
     Examples:
 
+    \b
         edgewright build recipe.yaml
-
-        edgewright build recipe.yaml --target x86-avx2 --target host --out artifacts --json
-
-        edgewright build recipe.yaml --set compress.prune.flops=0.4
+        edgewright build recipe.yaml --target x86-avx2 --target ./my-board.yaml
+        edgewright build recipe.yaml --set compress.prune.flops=0.4 --out smaller
+        edgewright build recipe.yaml --json > results.json
     """
     from ..pipeline.build import build, exit_code
     from ..pipeline.planning import targets_of
@@ -54,24 +58,31 @@ def command(
     if as_json:
         typer.echo(json.dumps({"schema": 1, "results": [result.to_json() for result in results]}, indent=2))
     else:
+        typer.echo("".join(f"warning: {warning}\n" for warning in terminal.warnings), nl=False)
         for result in results:
-            _show(result, terminal)
+            _show(result)
+    for result in results:
+        _complain(result, terminal, as_json)
     raise typer.Exit(exit_code(results))
 
 
-def _show(result: Result, terminal: Terminal) -> None:
-    """The table, then warnings, budgets and where the artifact lies; a failure's message goes to standard error."""
+def _complain(result: Result, terminal: Terminal, as_json: bool) -> None:
+    """Why the exit code will not be 0 stands on standard error, unless standard output just told a person so."""
     if result.error is not None:
         terminal.error(f"{result.target}: {result.error}")
-        return
+    for verdict in result.verdicts:
+        if as_json and not verdict.is_met:
+            terminal.error(f"{result.target}: {verdict}")
+
+
+def _show(result: Result) -> None:
+    """What was skipped, budgets, remarks and where the artifact lies, then the table; nothing of a failed target."""
     if result.judgement is None or result.made is None:
         return
     done = sum(not step.cached for step in result.made.steps)
     typer.echo("")
     for skip in result.made.plan.skips:
         typer.echo(f"skipped {skip}")
-    for warning in terminal.warnings:
-        typer.echo(f"warning: {warning}")
     for verdict in result.verdicts:
         typer.echo(str(verdict))
     for remark in result.remarks:

@@ -18,15 +18,18 @@ class Action(StrEnum):
 
 
 def command(
-    action: Annotated[Action, typer.Argument(help="What to do.")] = Action.show,
+    action: Annotated[Action, typer.Argument(metavar="ACTION", help="What to do: show or prune.")] = Action.show,
     days: Annotated[
-        float | None, typer.Option(min=0, help="prune: remove what was not used for so long (default 30).")
+        float | None,
+        typer.Option(min=0, metavar="DAYS", help="prune: remove what was not used for so long (default 30)."),
     ] = None,
     keep_mib: Annotated[
-        float | None, typer.Option(min=0, help="prune: then remove the longest unused until no more is left.")
+        float | None,
+        typer.Option(min=0, metavar="MIB", help="prune: then remove the longest unused until no more is left."),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder).")
+        Path | None,
+        typer.Option(metavar="DIR", help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
@@ -34,13 +37,16 @@ def command(
 
     Examples:
 
+    \b
         edgewright cache
-
         edgewright cache prune --days 7 --keep-mib 500
+        edgewright cache prune --days 0
     """
     from ..pipeline.store import Store, default_root
     from .console import Terminal
 
+    if action is Action.show and (days is not None or keep_mib is not None):
+        raise typer.BadParameter("--days and --keep-mib say what to remove: edgewright cache prune ...")
     store = Store(cache or default_root(), Terminal())
     freed = 0
     if action is Action.prune:

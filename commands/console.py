@@ -6,8 +6,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ..ir.progress import Advance
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 PLAIN_SECONDS = 5.0
 """How often a line tells of work under way where no terminal shows a bar."""
@@ -19,6 +23,7 @@ class Terminal:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self._is_terminal = sys.stderr.isatty()
+        self._bars: Bars | None = None
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Advance]:
@@ -37,23 +42,36 @@ class Terminal:
             print(f"warning: {message}", file=sys.stderr, flush=True)
 
     def error(self, message: str) -> None:
-        """The message is a line that starts with "error"."""
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        """Each line of the message is a line that starts with "error"."""
+        for line in message.splitlines():
+            print(f"error: {line}", file=sys.stderr, flush=True)
 
     @contextmanager
     def _bar(self, description: str, total: int | None) -> Iterator[Advance]:
+        with self._display() as bars:
+            bar = bars.add_task(description, total=total, text="")
+            try:
+                yield lambda units, text: bars.update(bar, advance=units, text=text)
+            finally:
+                bars.remove_task(bar)
+
+    @contextmanager
+    def _display(self) -> Iterator[Bars]:
+        """Where bars are drawn; work inside other work has its bar below the other's."""
+        if self._bars is not None:
+            yield self._bars
+            return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            bar = bars.add_task(description, total=total, text="")
-            yield lambda units, text: bars.update(bar, advance=units, text=text)
+        forms = ("{task.description}", "{task.fields[text]}")
+        description, text = (TextColumn(form, markup=False) for form in forms)
+        columns = (description, BarColumn(), text, TimeRemainingColumn())
+        try:
+            with Progress(*columns, console=Console(stderr=True), transient=True) as self._bars:
+                yield self._bars
+        finally:
+            self._bars = None
 
 
 @contextmanager

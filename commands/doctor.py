@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
 
-REQUIRED = ("torch", "torch-pruning", "onnx", "onnxscript", "accelerate", "safetensors", "numpy", "pydantic", "pyyaml")
-RUNTIMES = {"onnxruntime": "pip install 'edgewright[onnxruntime]'"}
-"""Runtimes that artifacts can be made for, and how each is installed."""
+REQUIRED = (
+    *("torch", "torch-pruning", "onnx", "onnx-ir", "onnxscript", "accelerate", "safetensors"),
+    *("numpy", "pydantic", "pyyaml", "typer", "rich"),
+)
+"""The packages that edgewright itself depends on, as pyproject.toml names them."""
+RUNTIMES = ("onnxruntime",)
+"""Runtimes that artifacts can be made for; the name is that of the package, and of the extra that brings it."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Finding:
     what: str
     found: str | None
     advice: str = ""
+    is_needed: bool = False
 
 
 def command(
@@ -29,31 +34,44 @@ def command(
 ) -> None:
     """Show what is installed, which runtimes and targets can be used here, and what is missing and how to get it.
 
+    Exit code: 1 where nothing can be built before something is installed, else 0.
+
     Examples:
 
+    \b
         edgewright doctor
+        edgewright doctor --json
     """
-    findings = [*_packages(), *_runtimes(), _machine()]
+    findings = [
+        *_packages(),
+        *_runtimes(),
+        _host(),
+        Finding("devices", "local: artifacts are measured on this machine"),
+    ]
     if as_json:
-        entries = [{"what": each.what, "found": each.found, "advice": each.advice} for each in findings]
-        typer.echo(json.dumps({"schema": 1, "findings": entries}, indent=2))
-        return
-    width = max(len(each.what) for each in findings)
-    for each in findings:
-        typer.echo(f"{each.what:<{width}}  {each.found or f'MISSING: {each.advice}'}")
-    typer.echo(f"{'devices':<{width}}  local: artifacts are measured on this machine and on no other")
+        typer.echo(json.dumps({"schema": 1, "findings": [asdict(each) for each in findings]}, indent=2))
+    else:
+        width = max(len(each.what) for each in findings)
+        for each in findings:
+            typer.echo(f"{each.what:<{width}}  {each.found or f'MISSING: {each.advice}'}")
+    if any(each.found is None and each.is_needed for each in findings):
+        raise typer.Exit(1)
 
 
 def _packages() -> list[Finding]:
-    python = Finding("python", platform.python_version())
-    return [python, *(Finding(name, _version(name), "pip install edgewright") for name in REQUIRED)]
+    from .. import __version__
+
+    own = [Finding("edgewright", __version__), Finding("python", platform.python_version())]
+    return [*own, *(Finding(name, _version(name), f"pip install {name}", is_needed=True) for name in REQUIRED)]
 
 
 def _runtimes() -> list[Finding]:
-    return [Finding(f"runtime {name}", _version(name), advice) for name, advice in RUNTIMES.items()]
+    versions = {name: _version(name) for name in RUNTIMES}
+    is_needed = not any(versions.values())
+    return [Finding(f"runtime {name}", version, f"pip install {name}", is_needed) for name, version in versions.items()]
 
 
-def _machine() -> Finding:
+def _host() -> Finding:
     from ..devices.machine import host_target, this_machine
     from ..ir.errors import InputError
 

@@ -10,13 +10,16 @@ import typer
 
 
 def command(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)],
     target: Annotated[
-        list[str] | None, typer.Option(help="A profile's name, its file, or host. May be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="TARGET", help="A profile's name, its file, or host; may be repeated (default: the recipe's)."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one key of the recipe: compress.prune.flops=0.4", show_default=False),
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; may be repeated."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
@@ -24,9 +27,9 @@ def command(
 
     Examples:
 
+    \b
         edgewright plan recipe.yaml
-
-        edgewright plan recipe.yaml --target x86-avx2 --set compress.quantize.calibration.method=entropy
+        edgewright plan recipe.yaml --target x86-avx2 --set compress.prune.flops=0.4
     """
     from ..pipeline import planning
     from ..recipe.schema import load_recipe

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..ir.errors import Problem
+    from ..targets import Target
 
 
 class Action(StrEnum):
@@ -19,12 +24,16 @@ class Action(StrEnum):
 
 
 def command(
-    action: Annotated[Action, typer.Argument(help="What to do.")] = Action.list,
+    action: Annotated[Action, typer.Argument(metavar="ACTION", help="What to do: list, show or probe.")] = Action.list,
     name: Annotated[
-        str, typer.Argument(help="show: a profile's name, its file, or host; probe: the new profile's name.")
-    ] = "host",
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="show: a profile's name, its file, or host (the default); probe: what to call the new profile.",
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="probe: write here instead of to standard output.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="probe: write a new file instead of to standard output.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="list, show: one JSON document on standard output.")] = False,
 ) -> None:
@@ -34,40 +43,96 @@ def command(
 
     Examples:
 
+    \b
         edgewright targets
-
         edgewright targets show x86-avx2
-
         edgewright targets probe my-board --out my-board.yaml
     """
+    if action is Action.list and name is not None:
+        raise typer.BadParameter(f"list takes no name; to see one profile: edgewright targets show {name}")
+    if action is not Action.probe and out is not None:
+        raise typer.BadParameter("--out is where probe writes; the others print to standard output")
+    if action is Action.probe and as_json:
+        raise typer.BadParameter("a profile is YAML; --json is for list and show")
     match action:
         case Action.list:
             _list(as_json)
         case Action.show:
-            _show(name, as_json)
+            _show(name or "host", as_json)
         case Action.probe:
-            _probe("my-machine" if name == "host" else name, out)
+            _probe(name or "my-machine", out)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A profile, and why this machine is not its own; `unlike` is None where that can't be told here."""
+
+    target: Target
+    unlike: tuple[str, ...] | None
+
+    def here(self) -> str:
+        """Whether the profile fits this machine, in words."""
+        if self.unlike is None:
+            return "whether it fits this machine can't be told"
+        return f"not this machine: {'; '.join(self.unlike)}" if self.unlike else "fits this machine"
 
 
 def _list(as_json: bool) -> None:
-    from ..devices.machine import mismatches, this_machine
-    from ..targets import builtin_names, load_target, own_names
+    """Every profile that can be read is printed; then InputError with every problem of those that can't."""
+    from ..ir.errors import InputError
 
-    machine = this_machine()
-    targets = [load_target(name) for name in (*builtin_names(), *own_names())]
-    rows = [(target, mismatches(target, machine)) for target in targets]
+    rows, problems = _rows()
     if as_json:
         entries = [
-            {"name": target.name, "runtime": target.runtime, "summary": target.summary, "fits_here": not reasons}
-            for target, reasons in rows
+            {
+                "name": row.target.name,
+                "runtime": row.target.runtime,
+                "summary": row.target.summary,
+                "fits_here": None if row.unlike is None else not row.unlike,
+            }
+            for row in rows
         ]
         typer.echo(json.dumps({"schema": 1, "targets": entries}, indent=2))
-        return
-    width = max(len(target.name) for target in targets)
-    for target, reasons in rows:
-        here = f"not this machine: {'; '.join(reasons)}" if reasons else "fits this machine"
-        typer.echo(f"{target.name:<{width}}  {target.runtime}  {target.summary}\n{'':<{width}}  {here}")
-    typer.echo(f"{'host':<{width}}  the profile that fits this machine best")
+    else:
+        width = max(len(row.target.name) for row in rows)
+        for row in rows:
+            typer.echo(f"{row.target.name:<{width}}  {row.target.runtime}  {row.target.summary}")
+            typer.echo(f"{'':<{width}}  {row.here()}")
+        typer.echo(f"{'host':<{width}}  {_host()}")
+    if problems:
+        raise InputError(problems)
+
+
+def _rows() -> tuple[list[Row], list[Problem | str]]:
+    from ..devices.machine import mismatches, this_machine
+    from ..ir.errors import InputError
+    from ..targets import builtin_names, load_target, own_names
+
+    try:
+        machine = this_machine()
+    except InputError:
+        machine = None
+    rows: list[Row] = []
+    problems: list[Problem | str] = []
+    for name in (*builtin_names(), *own_names()):
+        try:
+            target = load_target(name)
+        except InputError as error:
+            problems += error.problems
+            continue
+        rows.append(Row(target, None if machine is None else mismatches(target, machine)))
+    return rows, problems
+
+
+def _host() -> str:
+    """Which profile stands behind the name `host`, in words."""
+    from ..devices.machine import host_target
+    from ..ir.errors import InputError
+
+    try:
+        return f"this machine's profile: {host_target().name}"
+    except InputError as error:
+        return f"no profile for this machine: {error}"
 
 
 def _show(name: str, as_json: bool) -> None:
@@ -76,7 +141,8 @@ def _show(name: str, as_json: bool) -> None:
 
     target = resolve(name)
     if as_json:
-        typer.echo(json.dumps(target.model_dump(mode="json", exclude_none=True), indent=2))
+        document = {"schema": 1, "target": target.model_dump(mode="json", exclude_none=True)}
+        typer.echo(json.dumps(document, indent=2))
         return
     typer.echo(to_yaml(target), nl=False)
 

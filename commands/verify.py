@@ -9,14 +9,16 @@ import typer
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="An artifact's directory.", show_default=False)],
-    on: Annotated[str, typer.Option(help="The device.")] = "local",
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact's folder.", show_default=False)],
+    on: Annotated[str, typer.Option(metavar="DEVICE", help="Where to run it: local is this machine.")] = "local",
 ) -> None:
     """Check every file's hash, load the artifact in its runtime and compare its outputs with the golden vectors.
 
     Examples:
 
-        edgewright verify out/x86-avx512-vnni
+    \b
+        edgewright verify out/x86-avx2
+        edgewright verify out/x86-avx2/baseline
     """
     from ..pipeline.bench import device_named, verify
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from ..ir.errors import InputError, Problem
-from ..targets import Hardware, Target, matching
+from ..targets import HOST, NAME_FORM, Hardware, Target, builtin_names, matching
 
 ROOT = Path("/")
 KERNEL_FLAGS = ("sse4_", "avx", "fma", "f16c", "amx_")
@@ -37,7 +38,7 @@ def this_machine(root: Path = ROOT) -> Machine:
     memory_kib = memory.get("MemTotal", "").removesuffix("kB").strip()
     if not flags or not memory_kib:
         found = f"{platform.system()} on {platform.machine()}, whose /proc does not"
-        raise InputError(Problem("host", "", "a Linux machine whose /proc tells its CPU flags and its memory", found))
+        raise InputError(Problem(HOST, "", "a Linux machine whose /proc tells its CPU flags and its memory", found))
     hardware = Hardware(
         cpu=processor.get("model name", "unknown"),
         cores=usable_cores(root),
@@ -61,7 +62,7 @@ def host_target() -> Target:
     machine = this_machine()
     if machine.architecture != "x86_64":
         found = f"{machine.architecture} ({machine.hardware.cpu}); ask for a profile by its name or path"
-        raise InputError(Problem("host", "isa.architecture", "x86_64", found))
+        raise InputError(Problem(HOST, "isa.architecture", "x86_64", found))
     return matching(machine.flags)
 
 
@@ -89,7 +90,14 @@ def mismatches(target: Target, machine: Machine) -> tuple[str, ...]:
 
 
 def probe_profile(name: str) -> str:
-    """A profile of this machine, as the text of a YAML file: the profile that fits it, plus its own numbers."""
+    """A profile of this machine, as the text of a YAML file: the profile that fits it, plus its own numbers.
+
+    InputError where the name is taken or no name, or no profile fits.
+    """
+    taken = (*builtin_names(), HOST)
+    if name in taken or not re.fullmatch(NAME_FORM, name):
+        expected = f"a name of the form {NAME_FORM}, and none of {', '.join(taken)}"
+        raise InputError(Problem("probe", "name", expected, f"'{name}'"))
     base, machine = host_target(), this_machine()
     found = machine.hardware
     flags = sorted(flag for flag in machine.flags if flag.startswith(KERNEL_FLAGS))
@@ -141,7 +149,8 @@ def _pairs(text: str) -> dict[str, str]:
 def _cache_kib(root: Path, level: str, kind: str) -> int | None:
     for folder in sorted(root.glob("sys/devices/system/cpu/cpu0/cache/index*")):
         if (_read(folder / "level").strip(), _read(folder / "type").strip()) == (level, kind):
-            return int(_read(folder / "size").strip().removesuffix("K"))
+            size = _read(folder / "size").strip().removesuffix("K")
+            return int(size) if size.isdecimal() else None
     return None
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from yaml.constructor import ConstructorError
+from yaml.error import MarkedYAMLError
 
 from .errors import InputError, Problem
 
@@ -23,19 +25,13 @@ _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_BASE):  # type: ignore[misc]
-    """YAML 1.2 scalars, and a list of the duplicate keys that were met."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.duplicates: list[tuple[str, int]] = []
+    """YAML 1.2 scalars; each mapping is constructed at once, so that one that holds itself is found."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    seen: set[str] = set()
     for key, _ in node.value:
-        if key.value in seen:
-            loader.duplicates.append((str(key.value), key.start_mark.line + 1))
-        seen.add(str(key.value))
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConstructorError(None, None, "a list or a mapping as a key", key.start_mark)
     mapping: dict[Hashable, Any] = loader.construct_mapping(node, deep=True)
     return mapping
 
@@ -43,6 +39,22 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
 def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = str(node.value)
     return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+
+def _repeated(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Every key that stands twice in one mapping, dotted from the top, with the line of the second."""
+    if isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from _repeated(entry, prefix)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, value in node.value:
+        dotted = f"{prefix}{key.value}"
+        if dotted in seen:
+            yield dotted, key.start_mark.line + 1
+        seen.add(dotted)
+        yield from _repeated(value, f"{dotted}.")
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -57,32 +69,55 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The mapping that the file holds. InputError where it is missing, not YAML, not a mapping, or repeats a key."""
+def read(path: Path) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """As `parse`, of the file's text; InputError also where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(Problem(str(path), "", "a readable file", str(reason).lower())) from None
+    except UnicodeDecodeError:
+        raise InputError(Problem(str(path), "", "a text file in UTF-8", "other bytes")) from None
+    except OSError as error:
+        raise InputError(Problem(str(path), "", "a readable file", str(error.strerror).lower())) from None
     return parse(text, str(path))
 
 
-def parse(text: str, where: str) -> dict[str, Any]:
-    """As `read`, of a text; `where` names it in messages."""
+def parse(text: str, where: str) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """The mapping that the text holds, and a problem for each key that it repeats; `where` names it in messages.
+
+    The problems are not raised, so that a schema's can be reported beside them. InputError where the text is not YAML
+    or no mapping.
+    """
     try:
         loader = _Loader(text)
-        document = loader.get_single_data()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(Problem(where, place, "YAML", str(getattr(error, "problem", None) or error))) from None
-    if loader.duplicates:
-        raise InputError(
-            Problem(where, key, "each key once", f"the key again in line {line}") for key, line in loader.duplicates
-        )
+        node = loader.get_single_node()
+        document = None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(_not_yaml(error, where)) from None
     if not isinstance(document, dict):
-        raise InputError(Problem(where, "", "a mapping of keys to values", _show(document)))
-    return document
+        found = "an empty one" if document is None else _show(document)
+        raise InputError(Problem(where, "", "a mapping of keys to values", found))
+    repeated = sorted(_repeated(node), key=lambda entry: entry[1])
+    return document, tuple(Problem(where, key, "each key once", f"it again in line {line}") for key, line in repeated)
+
+
+def _not_yaml(error: yaml.YAMLError | ValueError, where: str) -> Problem:
+    if not isinstance(error, MarkedYAMLError):
+        return Problem(where, "", "YAML", f"something else ({' '.join(str(error).split())})")
+    mark = error.problem_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    begun = f"{error.context} from line {error.context_mark.line + 1}" if error.context_mark else error.context
+    reason = ": ".join(text for text in (begun, error.problem) if text)
+    return Problem(where, place, "YAML", f"something else ({reason})")
+
+
+_EXPECTED = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "invalid_key": "a key that is text",
+}
+"""What pydantic says in Python's words, in words of YAML."""
 
 
 def problems_of(error: ValidationError, where: str, model: type[BaseModel]) -> list[Problem]:
@@ -104,8 +139,14 @@ def _problem(entry: Any, where: str, model: type[BaseModel]) -> Problem:
             return Problem(where, key, entry["ctx"]["expected"], _show(entry["input"]))
         case "value_error":
             return Problem(where, key, str(entry["ctx"]["error"]), _show(entry["input"]))
-        case _:
-            expected = entry["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        case "string_pattern_mismatch":
+            return Problem(where, key, f"text of the form {entry['ctx']['pattern']}", _show(entry["input"]))
+        case "string_too_short":
+            return Problem(
+                where, key, f"text of {entry['ctx']['min_length']} characters or more", _show(entry["input"])
+            )
+        case kind:
+            expected = _EXPECTED.get(kind, entry["msg"].removeprefix("Input should be "))
             return Problem(where, key, expected, _show(entry["input"]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -107,9 +108,7 @@ def save(state: ModelState, folder: Path) -> None:
     if state.module is not None:
         _save_weights(state.module, folder / WEIGHTS_FILE)
     else:
-        import torch
-
-        torch.export.save(state.exported_program(), folder / PROGRAM_FILE)
+        _save_program(state.exported_program(), folder / PROGRAM_FILE)
     document = {
         "inputs": [asdict(spec) for spec in state.inputs],
         "facts": sorted(fact.name for fact in state.facts),
@@ -175,10 +174,19 @@ def register_quantized_operators() -> None:
 
 
 def _save_weights(module: nn.Module, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
-    save_file(tensors, path)
+    path.write_bytes(to_bytes(tensors))
+
+
+def _save_program(program: ExportedProgram, path: Path) -> None:
+    """The archive is in the file. It is made in memory first: torch ends the whole process where a disk is full."""
+    import torch
+
+    archive = io.BytesIO()
+    torch.export.save(program, archive)
+    path.write_bytes(archive.getbuffer())
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:

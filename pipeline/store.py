@@ -23,6 +23,12 @@ from ..ir.errors import InputError, Problem, StepError
 from ..ir.progress import Progress
 
 _SEAL = "seal.json"
+_TAG = "CACHEDIR.TAG"
+_TAG_TEXT = """\
+Signature: 8a477f597d28d172789f06886806bc55
+# edgewright's step cache; `edgewright cache prune` makes it smaller. See https://bford.info/cachedir/
+"""
+"""Backups leave a folder with this file out, and `prune` removes nothing where it is not."""
 
 
 def default_root() -> Path:
@@ -52,10 +58,14 @@ class Store:
         self.root = root
         self._progress = progress
         try:
+            root.mkdir(parents=True, exist_ok=True)
+            if not any(root.iterdir()):
+                (root / _TAG).write_text(_TAG_TEXT)
             for name in ("steps", "artifacts", "results", "scratch", "stamps", "locks", "unfinished"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(Problem(str(root), "cache", "a folder that can be written", str(error))) from None
+            reason = (error.strerror or str(error)).lower()
+            raise InputError(Problem(str(root), "cache", "a folder that can be written", reason)) from None
 
     @property
     def stamps(self) -> Path:
@@ -91,9 +101,10 @@ class Store:
             _seal(unfinished)
             unfinished.rename(folder)
         except OSError as error:
-            shutil.rmtree(unfinished, ignore_errors=True)
             if not (error.errno in (errno.ENOTEMPTY, errno.EEXIST) and folder.is_dir()):
                 raise storage_error(error, self.root) from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
         shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
         return folder
 
@@ -119,7 +130,13 @@ class Store:
         return Usage(entries, {kind: _bytes_below(self.root / kind) for kind in kinds})
 
     def prune(self, older_than_seconds: float, keep_bytes: int | None = None) -> int:
-        """The bytes freed: entries unused for so long go, then the longest unused until `keep_bytes` are left."""
+        """The bytes freed: entries unused for so long go, then the longest unused until `keep_bytes` are left.
+
+        InputError where the folder held other things before it was used as a cache: they may be called like ours.
+        """
+        if not (self.root / _TAG).is_file():
+            found = f"a folder of other things too (it has no {_TAG}); nothing was removed"
+            raise InputError(Problem(str(self.root), "cache", "a folder that edgewright made as its cache", found))
         before = self.usage().total_bytes
         now = time.time()
         entries = [

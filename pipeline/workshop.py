@@ -19,7 +19,7 @@ from ..recipe.datasets import Data, load_data
 from ..runtimes import Coverage, Emitted, emitter
 from . import keys
 from .keys import digest
-from .store import Store, sha256_of
+from .store import Store, sha256_of, storage_error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -169,7 +169,9 @@ class Workshop:
             after = manager.run(planned.step, state, context, self._probe())
         except EdgewrightError:
             raise
-        except (RuntimeError, ValueError, OSError) as error:
+        except OSError as error:
+            raise storage_error(error, self.store.root) from error
+        except (RuntimeError, ValueError) as error:
             raise StepError(f"{planned.step.name}: {type(error).__name__}: {error}") from error
         return replace(after, sha256=key)
 

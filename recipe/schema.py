@@ -211,13 +211,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises InputError with every problem of the file and the overrides, files that do not exist among them.
     """
-    document = documents.read(path)
+    document, repeated = documents.read(path)
     keys = _apply(overrides, document)
     try:
         checked = Document.model_validate(document, context=path.absolute().parent)
     except ValidationError as error:
         problems = documents.problems_of(error, str(path), Document)
-        raise InputError(_attributed(problem, keys) for problem in problems) from None
+        raise InputError([*repeated, *(_attributed(problem, keys) for problem in problems)]) from None
+    if repeated:
+        raise InputError(repeated)
     return Recipe(path=path.absolute(), **dict(checked))
 
 
@@ -231,7 +233,9 @@ def _apply(overrides: Sequence[str], document: dict[str, Any]) -> list[str]:
             problems.append(Problem(OVERRIDE, "", "KEY=VALUE, as compress.prune.flops=0.4", repr(override)))
             continue
         try:
-            _set(document, key, documents.parse(f"value: {text}", OVERRIDE)["value"])
+            given, repeated = documents.parse(f"value: {text}", OVERRIDE)
+            problems.extend(repeated)
+            _set(document, key, given["value"])
         except InputError as error:
             problems.extend(replace(problem, key=key) for problem in error.problems if isinstance(problem, Problem))
         keys.append(key)

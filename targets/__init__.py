@@ -1,6 +1,8 @@
 """Device profiles: strict data, one YAML file per device."""
 
 from .schema import (
+    HOST,
+    NAME_FORM,
     Hardware,
     Int8,
     Isa,
@@ -15,6 +17,8 @@ from .schema import (
 )
 
 __all__ = [
+    "HOST",
+    "NAME_FORM",
     "Hardware",
     "Int8",
     "Isa",

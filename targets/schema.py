@@ -19,6 +19,7 @@ from ..ir.errors import InputError, Problem
 HOST = "host"
 """The name that stands for the profile of the machine at work; `devices.machine` finds which one it is."""
 LIST_TAG = "tag:yaml.org,2002:seq"
+NAME_FORM = "^[a-z0-9][a-z0-9.-]*$"
 OWN_FOLDER = "targets"
 """Where a user's own profiles lie, seen from the folder that they work in."""
 
@@ -93,7 +94,7 @@ class Pruning(_Sourced):
 class Target(_Part):
     """One device profile. See docs/writing-a-target.md for every key."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    name: str = Field(pattern=NAME_FORM)
     summary: str
     runtime: Literal["onnxruntime"]
     isa: Isa
@@ -109,8 +110,8 @@ def load_target(name_or_path: str, folder: Path | None = None) -> Target:
     A name is a built-in profile's or that of a file `targets/NAME.yaml` in `folder` (default: the working folder);
     relative paths start there too. InputError with every problem of the profile: file, key, expected, found.
     """
-    file = _find(name_or_path, folder or Path.cwd(), "target")
-    target = _validated(file, *_merged(file, ()))
+    file = _find(name_or_path, folder or Path.cwd(), folder or Path.cwd(), "target")
+    target = _validated(file, _merged(file, ()))
     if not _is_path(name_or_path) and target.name != name_or_path:
         raise InputError(Problem(file.where, "name", f"'{name_or_path}', as the file is called", f"'{target.name}'"))
     return target
@@ -156,17 +157,34 @@ _Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(LI
 
 @dataclass(frozen=True)
 class _File:
-    """One profile's file: how messages call it, its text, and the folder that its own `extends` starts from."""
+    """One profile's file: how messages call it, its text, and where the path or the name that it extends is looked up.
+
+    Paths start in `folder`; names are built-in ones, or of files in the folder `targets` in `home`.
+    """
 
     where: str
     path: Path | Traversable
     folder: Path
+    home: Path
 
-    def read(self) -> dict[str, Any]:
-        """The file's mapping; InputError where it cannot be read."""
+    def read(self) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+        """The file's mapping and the keys that it repeats; InputError where it cannot be read."""
         if isinstance(self.path, Path):
             return documents.read(self.path)
         return documents.parse(self.path.read_text(encoding="utf-8"), self.where)
+
+
+Origins = Mapping[str, str]
+"""Which file each dotted key of a merged profile comes from."""
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """A profile laid over what it extends, and what was wrong so far."""
+
+    document: dict[str, Any]
+    origins: Origins
+    problems: tuple[Problem, ...]
 
 
 def _is_path(name_or_path: str) -> bool:
@@ -178,65 +196,66 @@ def _names_in(folder: Path | Traversable) -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
-def _find(name_or_path: str, folder: Path, where: str) -> _File:
+def _find(name_or_path: str, folder: Path, home: Path, where: str) -> _File:
     """The file that a name or a path stands for; `where` says in messages who asked."""
     if _is_path(name_or_path):
         path = folder / Path(name_or_path).expanduser()
-        return _File(str(path), path, path.parent)
-    own = folder / OWN_FOLDER / f"{name_or_path}.yaml"
+        beside = path.parent
+        return _File(str(path), path, beside, beside.parent if beside.name == OWN_FOLDER else beside)
+    own = home / OWN_FOLDER / f"{name_or_path}.yaml"
     builtin = resources.files(__package__) / own.name
     if name_or_path not in builtin_names():
         if own.is_file():
-            return _File(str(own), own, own.parent)
-        raise InputError(_unknown(name_or_path, folder, where))
+            return _File(str(own), own, own.parent, home)
+        raise InputError(_unknown(name_or_path, home, where))
     if own.is_file() and own.read_bytes() != builtin.read_bytes():
         expected = f"one profile called '{name_or_path}'; rename yours or ask for it by its path"
         raise InputError(Problem(where, name_or_path, expected, f"a built-in one and {own}"))
-    return _File(f"{OWN_FOLDER}/{own.name}", builtin, folder)
+    return _File(f"{OWN_FOLDER}/{own.name}", builtin, folder, home)
 
 
-def _unknown(name: str, folder: Path, where: str) -> Problem:
-    known = [*builtin_names(), *own_names(folder), HOST]
+def _unknown(name: str, home: Path, where: str) -> Problem:
+    known = [*builtin_names(), *own_names(home), *([HOST] if where == "target" else [])]
     near = difflib.get_close_matches(name, known, 1)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
     return Problem(where, "", f"one of {', '.join(known)}, or the path of a .yaml profile", f"'{name}'{hint}")
 
 
-Origins = Mapping[str, str]
-"""Which file each dotted key of a merged profile comes from."""
-
-
-def _merged(file: _File, children: tuple[str, ...]) -> tuple[dict[str, Any], Origins]:
+def _merged(file: _File, children: tuple[str, ...]) -> _Merged:
     """The file's mapping laid over that of what it extends. A profile always says its own name and summary."""
     if file.where in children:
         chain = " -> ".join([*children[children.index(file.where) :], file.where])
         raise InputError(Problem(file.where, "extends", "a profile that does not lead back here", chain))
-    document = file.read()
+    document, problems = file.read()
     parent = document.pop("extends", None)
     origins = _origins(document, file.where)
     if parent is None:
-        return document, origins
+        return _Merged(_overlaid({}, document), origins, problems)
     if not isinstance(parent, str):
-        raise InputError(Problem(file.where, "extends", "the name or the path of one profile", repr(parent)))
-    base, base_origins = _merged(_find(parent, file.folder, f"{file.where}: extends"), (*children, file.where))
-    inherited = {key: value for key, value in base.items() if key not in ("name", "summary")}
-    if problems := list(_unsourced(inherited, document, file.where)):
-        raise InputError(problems)
-    return _overlaid(inherited, document), {**base_origins, **origins}
+        wrong = Problem(file.where, "extends", "the name or the path of one profile", repr(parent))
+        raise InputError([*problems, wrong])
+    base_file = _find(parent, file.folder, file.home, f"{file.where}: extends")
+    base = _merged(base_file, (*children, file.where))
+    inherited = {key: value for key, value in base.document.items() if key not in ("name", "summary")}
+    found = (*base.problems, *problems, *_unsourced(inherited, document, file.where))
+    return _Merged(_overlaid(inherited, document), {**base.origins, **origins}, found)
 
 
 def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings are merged key by key; lists and scalars are replaced; null takes a key away."""
-    result = dict(base)
+    result = {key: value for key, value in base.items() if key not in over}
     for key, value in over.items():
         old = base.get(key)
-        result[key] = _overlaid(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        if isinstance(value, dict):
+            result[key] = _overlaid(old if isinstance(old, dict) else {}, value)
+        elif value is not None:
+            result[key] = value
     return result
 
 
 def _unsourced(base: Mapping[str, Any], over: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[Problem]:
     """A changed value under an inherited source: the parent's source says nothing about the child's value."""
-    changed = [key for key, value in over.items() if not isinstance(value, dict)]
+    changed = [str(key) for key, value in over.items() if value is not None and not isinstance(value, dict)]
     if "source" in base and changed and "source" not in over:
         found = f"only the source of what this extends, which does not speak of {', '.join(changed)}"
         yield Problem(where, f"{prefix}source", "where the changed values come from", found)
@@ -255,12 +274,16 @@ def _origins(document: Mapping[str, Any], where: str, prefix: str = "") -> dict[
     return found
 
 
-def _validated(file: _File, document: Mapping[str, Any], origins: Origins) -> Target:
+def _validated(file: _File, merged: _Merged) -> Target:
+    problems = list(merged.problems)
     try:
-        return Target.model_validate(document)
+        target = Target.model_validate(merged.document)
     except ValidationError as error:
-        problems = documents.problems_of(error, file.where, Target)
-    raise InputError(replace(problem, where=_origin(problem.key, origins, file.where)) for problem in problems)
+        found = documents.problems_of(error, file.where, Target)
+        problems += [replace(problem, where=_origin(problem.key, merged.origins, file.where)) for problem in found]
+    if problems:
+        raise InputError(problems)
+    return target
 
 
 def _origin(key: str, origins: Origins, default: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -53,14 +54,16 @@ class Checkpoints:
     def save(self, position: Position, weights: Weights, best: Weights, optimizer: Mapping[str, Any]) -> None:
         """The checkpoint is in the folder, whole, in place of the one before; a kill leaves one of the two."""
         import torch
-        from safetensors.torch import save_file
+        from safetensors.torch import save as to_bytes
 
         partial = self.folder / "partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(dict(weights), partial / WEIGHTS_FILE)
-        save_file(dict(best), partial / BEST_FILE)
-        torch.save({"position": asdict(position), "optimizer": optimizer}, partial / OPTIMIZER_FILE)
+        (partial / WEIGHTS_FILE).write_bytes(to_bytes(dict(weights)))
+        (partial / BEST_FILE).write_bytes(to_bytes(dict(best)))
+        archive = io.BytesIO()  # written at once, so that a full disk is an OSError and not one of torch's own
+        torch.save({"position": asdict(position), "optimizer": optimizer}, archive)
+        (partial / OPTIMIZER_FILE).write_bytes(archive.getbuffer())
         older = self._whole()
         partial.rename(self.folder / f"step-{position.step:09d}")
         for path in older:

@@ -63,6 +63,7 @@ def test_what_fails_while_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(StepError, match="no"):
         store.put("steps", "key", fails)
     assert store.find("steps", "key") is None
+    assert list((tmp_path / "unfinished").iterdir()) == []
 
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
@@ -111,6 +112,15 @@ def test_prune_removes_the_longest_unused_first(tmp_path: Path) -> None:
     assert store.usage().entries == 1
     store.prune(older_than_seconds=0)
     assert store.usage().total_bytes == 0
+
+
+def test_prune_removes_nothing_from_a_folder_that_was_not_made_for_it(tmp_path: Path) -> None:
+    own = tmp_path / "results" / "thesis"
+    own.mkdir(parents=True)
+    store = Store(tmp_path, Silent())
+    with pytest.raises(InputError, match=r"no CACHEDIR\.TAG.*nothing was removed"):
+        store.prune(older_than_seconds=0)
+    assert own.is_dir()
 
 
 def test_leftovers_of_killed_builds_go_with_prune(tmp_path: Path) -> None:

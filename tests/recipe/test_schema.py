@@ -145,12 +145,24 @@ def test_a_file_that_holds_its_own_weights_takes_no_others(write):
     assert "model: expected no weights: net.pt2 holds its own" in messages(path)[0]
 
 
+def test_repeated_keys_are_said_beside_the_schemas_problems(write):
+    text = """
+        model: {source: model.py:build, inputs: {x: {shape: [1, 3], shape: [1, 3]}}}
+        data: data.py:splits
+        sead: 1
+    """
+    found = messages(write(**{"recipe.yaml": text}))
+    assert "recipe.yaml: model.inputs.x.shape: expected each key once, got it again in line 2" in found
+    assert any("sead: expected one of the keys" in message for message in found)
+
+
 def test_wrong_overrides_are_said_of_the_command_line(write):
     path = write()
     assert messages(path, "compress", "data.x=1", "threads=[") == [
         "--set: expected KEY=VALUE, as compress.prune.flops=0.4, got 'compress'",
         "--set: data.x: expected keys below 'data', got the value 'data.py:splits' there",
-        "--set: threads: expected YAML, got did not find expected node content",
+        "--set: threads: expected YAML, got something else"
+        " (while parsing a flow node from line 2: did not find expected node content)",
     ]
     assert messages(path, "compress.prune.flops=2") == ["--set: compress.prune.flops: expected less than 1, got 2"]
 
