@@ -15,7 +15,7 @@ from ..ir.errors import PlanError, StepError
 from ..ir.facts import Fact
 from ..ir.state import ModelState, Record
 from .contract import Close, Context, Exact, Pass, Skip, breaks, facts_after
-from .text import to_text
+from .text import to_short_text, to_text
 
 if TYPE_CHECKING:
     from ..recipe.schema import Recipe
@@ -57,7 +57,7 @@ class Plan:
         """The plan as a person reads it; golden tests compare it."""
         lines = [f"plan for {self.target}"]
         for number, step in enumerate(self.steps, 1):
-            lines.append(f"{number}. {step.text}")
+            lines.append(f"{number}. {to_short_text(step.step)}")
             lines.extend(f"     because {reason}" for reason in step.because)
             if step.step.decides:
                 lines.append(f"     decided when built: {step.step.decides}")

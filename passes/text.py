@@ -27,6 +27,13 @@ def to_text(step: Pass) -> str:
     return f"{step.name}{_write(step)}"
 
 
+def to_short_text(step: Pass) -> str:
+    """As `to_text`, for people: what lies in nested braces (a profile's rules) is left out."""
+    fields = ((entry.name, getattr(step, entry.name)) for entry in dataclasses.fields(step))  # type: ignore[arg-type]
+    shown = (f"{name}={'{...}' if dataclasses.is_dataclass(value) else _write(value)}" for name, value in fields)
+    return f"{step.name}{{{' '.join(shown)}}}"
+
+
 def from_text(text: str, passes: Iterable[type[Pass]]) -> Pass:
     """The pass that `to_text` wrote. InputError where the name, a field or a value is not one of `passes`'."""
     name, brace, _ = text.partition("{")

@@ -79,24 +79,29 @@ def _translate(program: ExportedProgram, input_names: list[str]) -> onnx_ir.Mode
     if taken := set(output_names) & set(input_names):
         raise StepError(f"onnxruntime: an input can't be called '{min(taken)}': an output has that name")
     try:
-        with _quiet(), torch.no_grad():
-            result = torch.onnx.export(
-                _decomposed_where_needed(program),
-                dynamo=True,
-                optimize=False,
-                verbose=False,
-                input_names=input_names,
-                output_names=output_names,
-            )
+        return _export(_decomposed_where_asked(program), input_names, output_names)
+    except torch.onnx.errors.OnnxExporterError:
+        pass  # an operator that torch.export takes apart unasked, such as batch norm
+    try:
+        return _export(program, input_names, output_names)
     except torch.onnx.errors.OnnxExporterError as error:
         raise StepError(f"onnxruntime: {_why_not(error)}") from error
+
+
+def _export(program: ExportedProgram, input_names: list[str], output_names: list[str]) -> onnx_ir.Model:
+    import torch
+
+    with _quiet(), torch.no_grad():
+        result = torch.onnx.export(
+            program, dynamo=True, optimize=False, verbose=False, input_names=input_names, output_names=output_names
+        )
     if result is None:
         raise StepError("onnxruntime: torch.onnx.export gave no model")
     return result.model
 
 
-def _decomposed_where_needed(program: ExportedProgram) -> ExportedProgram:
-    """A copy of the program that is traced again only where it has operators which torch.onnx wants to have decomposed.
+def _decomposed_where_asked(program: ExportedProgram) -> ExportedProgram:
+    """A copy of the program that is traced again only where torch.onnx asks for one of its operators to be decomposed.
 
     torch.onnx always calls `run_decompositions`, and more than half of its time goes there; with nothing to decompose
     the result is the same graph.
