@@ -105,11 +105,12 @@ class Histogram(Extremes):
         return self._counts[BINS - 1 :: -1]
 
     def update(self, values: Tensor) -> None:
+        values = values.float()
         super().update(values)
         largest = max(abs(self.minimum), abs(self.maximum))
         if not np.isfinite(largest):
             return
-        counted = _some_of_each(values, self._values_per_sample).float()
+        counted = _some_of_each(values, self._values_per_sample)
         zeros = int(np.count_nonzero((counted == 0).numpy()))
         self.zeros += zeros
         if largest == 0:

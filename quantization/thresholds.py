@@ -16,12 +16,16 @@ _SMALLEST = 0.05
 
 
 def percentile(histogram: Histogram, percent: float) -> Range:
-    """The range that leaves (100 - percent) % of all values outside, half of them on each side."""
+    """The range that leaves (100 - percent) % of all values outside, half of them on each side.
+
+    Where that would leave nothing but zero inside, it is the extremes.
+    """
     total = histogram.positive.sum() + histogram.negative.sum() + histogram.zeros
     outside = total * (1 - percent / 100) / 2
     low = -_quantile(histogram.negative, outside, histogram.width)
     high = _quantile(histogram.positive, outside, histogram.width)
-    return max(low, min(histogram.minimum, 0.0)), min(high, max(histogram.maximum, 0.0))
+    least, greatest = _extremes(histogram)
+    return (max(low, least), min(high, greatest)) if low < high else (least, greatest)
 
 
 def mean_squared_error(histogram: Histogram, symmetric: bool, levels: int = 256) -> Range:
@@ -30,8 +34,10 @@ def mean_squared_error(histogram: Histogram, symmetric: bool, levels: int = 256)
     Banner et al. 2019, "Post training 4-bit quantization of convolutional networks for rapid-deployment", eq. 3-5,
     on the histogram instead of a fitted distribution; zeros have no error, zero lies on the grid.
     """
-    low_extreme, high_extreme = max(-histogram.minimum, 0.0), max(histogram.maximum, 0.0)
-    lows, highs = _candidates(low_extreme), _candidates(high_extreme)
+    least, greatest = _extremes(histogram)
+    if not _has_counts(histogram):
+        return least, greatest
+    lows, highs = _candidates(-least), _candidates(greatest)
     low_clip, low_inside = _clipping(histogram.negative, lows, histogram.width)
     high_clip, high_inside = _clipping(histogram.positive, highs, histogram.width)
     spans = lows[:, None] + highs[None, :]
@@ -50,18 +56,28 @@ def entropy(histogram: Histogram, levels: int = 256) -> Range:
     reference distribution, and each level's mass is spread over its bins that are not empty. Values at exactly zero
     are left out of both, for they are represented without error, and after a ReLU they would outweigh all others.
     """
-    low_extreme, high_extreme = max(-histogram.minimum, 0.0), max(histogram.maximum, 0.0)
-    largest = max(low_extreme, high_extreme)
-    if largest == 0:
-        return 0.0, 0.0
+    least, greatest = _extremes(histogram)
+    if not _has_counts(histogram):
+        return least, greatest
     divergence_of = _Divergence(np.concatenate([histogram.negative[::-1], histogram.positive]), levels)
-    last = int(np.ceil(largest / histogram.width))
+    low_last = int(np.ceil(-least / histogram.width))
+    high_last = int(np.floor(greatest / histogram.width)) + 1 if greatest > 0 else 0
+    last = max(low_last, high_last)
     first = max(last // 8, min(levels // 2, last))
     reach = np.unique(np.linspace(first, last, _CANDIDATES).astype(int))
-    low_last, high_last = (int(np.ceil(extreme / histogram.width)) for extreme in (low_extreme, high_extreme))
     divergence = [divergence_of(BINS - min(bins, low_last), BINS + min(bins, high_last)) for bins in reach]
     threshold = float(reach[int(np.argmin(divergence))]) * histogram.width
-    return -min(threshold, low_extreme), min(threshold, high_extreme)
+    return max(-threshold, least), min(threshold, greatest)
+
+
+def _extremes(histogram: Histogram) -> Range:
+    """The least range that holds all values, those that were not counted too, and zero."""
+    return min(histogram.minimum, 0.0), max(histogram.maximum, 0.0)
+
+
+def _has_counts(histogram: Histogram) -> bool:
+    """Whether a value other than zero was counted; of a large tensor with few such values perhaps none was."""
+    return bool(histogram.positive.any() or histogram.negative.any())
 
 
 def _quantile(counts: Counts, outside: float, width: float) -> float:
