@@ -216,3 +216,26 @@ def test_the_same_model_gives_the_same_bytes_in_two_processes(tmp_path: Path) ->
         subprocess.run([sys.executable, "-c", EMIT_IN_ANOTHER_PROCESS, str(folder)], check=True)
         digests.add(hashlib.sha256((folder / MODEL).read_bytes()).hexdigest())
     assert len(digests) == 1
+
+
+class Decomposed(nn.Module):
+    """Operators that have no ONNX form of their own: torch takes them apart, some when asked and some unasked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pool(self.norm(self.convolution(x)).relu()).flatten(1))
+
+
+@pytest.mark.parametrize("kind", [Decomposed, Shaped])
+def test_emitting_leaves_the_state_as_it_was(tmp_path: Path, kind: Callable[[], nn.Module]) -> None:
+    network, example = kind().eval(), torch.randn(2, 3, 8, 8)
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    before = str(program)
+    state = ModelState((InputSpec("image", (2, 3, 8, 8)),), program=program, facts=frozenset({EXPORTED}))
+    OnnxEmitter().emit(state, None, tmp_path)  # type: ignore[arg-type]
+    assert str(program) == before
+    assert is_close(run(tmp_path, image=example), network(example))
