@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,16 +57,37 @@ def _repeated(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, i
         yield from _repeated(value, f"{dotted}.")
 
 
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in [
+def _resolve_scalars(kind: Any) -> None:
+    """The loader or dumper `kind` takes plain scalars for what YAML 1.2 says that they are."""
+    for tag, pattern, first in _SCALARS:
+        kind.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), first)
+
+
+_SCALARS = [
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.nan", list("-+0123456789.")),
-]:
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+]
+_Loader.yaml_implicit_resolvers = {}
+_resolve_scalars(_Loader)
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Mappings as blocks, lists on one line; text that YAML 1.1 or 1.2 takes for something else is in quotes."""
+
+
+_Dumper.add_representer(
+    list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+)
+_resolve_scalars(_Dumper)
+
+
+def to_text(document: Mapping[str, Any]) -> str:
+    """The YAML text that `parse` reads back as the same document."""
+    return yaml.dump(dict(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def read(path: Path) -> tuple[dict[str, Any], tuple[Problem, ...]]:

@@ -10,7 +10,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..ir import documents
@@ -18,8 +17,9 @@ from ..ir.errors import InputError, Problem
 
 HOST = "host"
 """The name that stands for the profile of the machine at work; `devices.machine` finds which one it is."""
-LIST_TAG = "tag:yaml.org,2002:seq"
 NAME_FORM = "^[a-z0-9][a-z0-9.-]*$"
+OWN_KEYS = ("name", "summary")
+"""What a profile never inherits."""
 OWN_FOLDER = "targets"
 """Where a user's own profiles lie, seen from the folder that they work in."""
 
@@ -144,15 +144,7 @@ def matching(flags: frozenset[str]) -> Target:
 
 def to_yaml(target: Target) -> str:
     """The resolved profile as a YAML file that `load_target` reads back as the same target."""
-    document = target.model_dump(mode="json", exclude_none=True)
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Mappings as blocks, lists on one line."""
-
-
-_Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(LIST_TAG, items, flow_style=True))
+    return documents.to_text(target.model_dump(mode="json", exclude_none=True))
 
 
 @dataclass(frozen=True)
@@ -236,9 +228,10 @@ def _merged(file: _File, children: tuple[str, ...]) -> _Merged:
         raise InputError([*problems, wrong])
     base_file = _find(parent, file.folder, file.home, f"{file.where}: extends")
     base = _merged(base_file, (*children, file.where))
-    inherited = {key: value for key, value in base.document.items() if key not in ("name", "summary")}
+    inherited = {key: value for key, value in base.document.items() if key not in OWN_KEYS}
+    inherited_origins = {key: where for key, where in base.origins.items() if key not in OWN_KEYS}
     found = (*base.problems, *problems, *_unsourced(inherited, document, file.where))
-    return _Merged(_overlaid(inherited, document), {**base.origins, **origins}, found)
+    return _Merged(_overlaid(inherited, document), {**inherited_origins, **origins}, found)
 
 
 def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

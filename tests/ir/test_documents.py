@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from edgewright.ir.documents import parse, problems_of, read
+from edgewright.ir.documents import parse, problems_of, read, to_text
 from edgewright.ir.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
@@ -33,6 +35,22 @@ def test_scalars_mean_what_they_look_like(text: str, value: object) -> None:
     assert repeated == ()
     assert document == {"key": value}
     assert type(document["key"]) is type(value)
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12) | st.sampled_from(
+    ["2:4", "off", "yes", "1e-3", "012", "0x1F", "2020-01-01", "null", "~", "", "- a", "a: b", "# a", "<<", "=", ".inf"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=4))
+@settings(deadline=None, max_examples=200)
+def test_what_is_written_reads_back_as_it_was(document: dict[str, object]) -> None:
+    assert parse(to_text(document), "file") == (document, ())
 
 
 def test_repeated_keys_are_named_with_their_place_beside_what_was_read() -> None:
