@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from edgewright.ir.progress import Advance, Silent
+from edgewright.ir.state import InputSpec
+from edgewright.passes.contract import Context
+from edgewright.recipe.datasets import Data, DatasetSplit, DataSource
+from edgewright.recipe.schema import Recipe
+from edgewright.recipe.user_code import UserFolder
+from edgewright.targets import Target, load_target
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -30,3 +40,101 @@ def networks() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class Listener(Silent):
+    """Remembers what a person was told: `said` in the history, `warnings`, and per task the units that were done."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.warnings: list[str] = []
+        self.units: dict[str, int] = {}
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Advance]:
+        self.units[description] = 0
+
+        def advance(units: int, text: str) -> None:
+            self.units[description] += units
+
+        yield advance
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """Where `make_context` sends what its pass says, warns about and counts."""
+    return Listener()
+
+
+@pytest.fixture
+def target() -> Target:
+    """A real profile; variants come from its `model_copy`."""
+    return load_target("x86-avx2")
+
+
+@pytest.fixture(scope="session")
+def make_recipe() -> Callable[..., Recipe]:
+    """make_recipe(compress={...}, task=...): a recipe whose files nobody opens."""
+
+    def make(**keys: Any) -> Recipe:
+        model = {"source": "model.py:build", "inputs": {"image": {"shape": (1, 3, 16, 16)}}}
+        document = {"path": Path("recipe.yaml"), "model": model, "data": "data.py:splits", **keys}
+        return Recipe.model_validate(document)
+
+    return make
+
+
+@pytest.fixture
+def make_data(tmp_path: Path) -> Callable[..., Data]:
+    """make_data(train=(inputs, labels), ...): real splits of tensors whose first axis counts samples, or of a dataset.
+
+    `inputs` may be one tensor or a mapping from the input's name to its tensor.
+    """
+
+    def make(task: str = "classification", **splits: Any) -> Data:
+        folder = UserFolder(tmp_path, "edgewright_user_tests")
+        found = {}
+        for name, given in splits.items():
+            dataset = Tensors(*given) if isinstance(given, tuple) else given
+            found[name] = DatasetSplit(name, dataset, _specs(dataset), task, "data.py:splits", folder)
+        return DataSource(found, "data.py:splits")
+
+    return make
+
+
+@pytest.fixture
+def make_context(tmp_path: Path, listener: Listener, make_data: Callable[..., Data]) -> Callable[..., Context]:
+    """make_context(task=..., seed=..., scratch=..., train=(inputs, labels)): what a pass is handed."""
+
+    def make(task: str = "classification", seed: int = 0, scratch: Path = tmp_path, **splits: Any) -> Context:
+        return Context(make_data(task, **splits), task, seed, scratch, listener.said.append, listener)
+
+    return make
+
+
+class Tensors:
+    """A dataset of tensors, as a user writes one."""
+
+    def __init__(self, inputs: Any, labels: Any) -> None:
+        self.inputs, self.labels = inputs, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Any:
+        if isinstance(self.inputs, dict):
+            return {name: tensor[index] for name, tensor in self.inputs.items()}, self.labels[index]
+        return self.inputs[index], self.labels[index]
+
+
+def _specs(dataset: Any) -> tuple[InputSpec, ...]:
+    """The inputs that a network would have which takes the dataset's samples, in batches of any size."""
+    given, _ = dataset[0]
+    samples = given if isinstance(given, dict) else {"image": given}
+    return tuple(
+        InputSpec(name, (None, *sample.shape), str(sample.dtype).removeprefix("torch."))
+        for name, sample in samples.items()
+    )
