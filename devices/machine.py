@@ -85,7 +85,11 @@ def mismatches(target: Target, machine: Machine) -> tuple[str, ...]:
         "L2 KiB": (wanted.l2_kib, found.l2_kib),
         "L3 KiB": (wanted.l3_kib, found.l3_kib),
     }
-    reasons += [f"{what}: {here}, not {there}" for what, (there, here) in pairs.items() if there not in (None, here)]
+    reasons += [
+        f"{what}: {'unknown' if here is None else here}, not {there}"
+        for what, (there, here) in pairs.items()
+        if there not in (None, here)
+    ]
     return tuple(reasons)
 
 
