@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from edgewright.targets import Target, load_target
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+SMALL_RECIPE = ROOT / "tests" / "small_recipe"
+"""A small complete recipe, but for the weights, which a second of training gives."""
+PYCACHE = shutil.ignore_patterns("__pycache__")
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +38,44 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def networks() -> ModuleType:
     """tests/networks.py: tiny networks, one for each way that channels are tied."""
-    spec = importlib.util.spec_from_file_location("tiny_networks", ROOT / "tests" / "networks.py")
+    return _loaded(ROOT / "tests" / "networks.py")
+
+
+def _loaded(path: Path) -> ModuleType:
+    """The file as a module that no import finds."""
+    spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def trained_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of tests/small_recipe with trained weights, for reading: tests change copies of it."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("trained") / "recipe"
+    shutil.copytree(SMALL_RECIPE, folder, ignore=PYCACHE)
+    torch.manual_seed(0)
+    module = _loaded(folder / "model.py").build()
+    images, labels = _loaded(folder / "data.py").samples(256, 0).tensors
+    optimizer = torch.optim.Adam(module.parameters(), 1e-2)
+    for _ in range(30):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(module(images), labels).backward()
+        optimizer.step()
+    save_file(module.state_dict(), folder / "weights.safetensors")
+    return folder
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, trained_recipe: Path) -> Path:
+    """recipe.yaml of the small recipe in a folder of its own, with everything that it names."""
+    shutil.copytree(trained_recipe, tmp_path / "recipe", ignore=PYCACHE)
+    return tmp_path / "recipe" / "recipe.yaml"
 
 
 class Listener(Silent):
