@@ -118,7 +118,6 @@ def lifted(module: GraphModule, program: ExportedProgram) -> ExportedProgram:
 def _fill_values(module: GraphModule, program: ExportedProgram) -> None:
     """Every node has a fake tensor as its value; new nodes get theirs by running on those of their inputs."""
     import torch
-    from torch._subclasses.fake_tensor import FakeTensor
     from torch.utils._pytree import tree_map_only
 
     fake: Any = next(node.meta["val"].fake_mode for node in user_inputs(program))
@@ -132,8 +131,6 @@ def _fill_values(module: GraphModule, program: ExportedProgram) -> None:
                     torch.fx.Node, lambda entry: entry.meta["val"], (node.args, node.kwargs)
                 )
                 node.meta["val"] = node.target(*arguments, **options)
-            if isinstance(known, FakeTensor) and known.fake_mode is not fake:
-                node.meta["val"] = fake.from_tensor(known)
 
 
 def _lift_stored(module: GraphModule) -> tuple[list[Any], dict[str, Tensor]]:
