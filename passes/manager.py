@@ -225,12 +225,25 @@ def _outputs(step: Pass, state: ModelState, probe: Any | None) -> list[Any]:
 def _check_numerics(step: Pass, before: list[Any], after: list[Any]) -> None:
     allowed = step.numerics.relative if isinstance(step.numerics, Close) else 0.0
     for index, (old, new) in enumerate(zip(before, after, strict=True)):
-        difference, largest = float((new - old).abs().max()), float(old.abs().max())
+        if new.shape != old.shape:
+            raise StepError(f"{step.name}: output {index} was {tuple(old.shape)} and is now {tuple(new.shape)}")
+        difference, largest = _moved(old, new)
         if not difference <= allowed * largest:
             raise StepError(
                 f"{step.name}: declares {step.numerics}, but output {index} moved by {difference:.3g}"
                 f" where the largest value is {largest:.3g}"
             )
+
+
+def _moved(old: Any, new: Any) -> tuple[float, float]:
+    """The largest difference, and the largest finite magnitude; NaN is NaN and infinity infinity (masked scores)."""
+    import torch
+
+    old, new = old.double(), new.double()
+    is_same = (old == new) | (old.isnan() & new.isnan())
+    nothing = torch.zeros(1, dtype=torch.float64)
+    difference = torch.cat([nothing, (new - old)[~is_same].abs()]).max()
+    return float(difference), float(torch.cat([nothing, old[old.isfinite()].abs()]).max())
 
 
 def _names(facts: Iterable[Fact]) -> str:

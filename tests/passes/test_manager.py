@@ -268,3 +268,35 @@ def test_run_checks_declared_numerics_on_the_probe(numerics: Any, factor: float,
         return
     with pytest.raises(StepError, match="scale: declares"):
         manager.run(kind(), _state(), _context(), probe)
+
+
+@pytest.mark.parametrize(("before", "after", "is_fine"), [
+    ([1.0, float("-inf"), float("nan")], [1.0, float("-inf"), float("nan")], True),
+    ([1.0, float("-inf"), 0.0], [1.0, 0.0, 0.0], False),
+    ([1.0, 2.0, 0.0], [1.0, 2.0, float("nan")], False),
+    ([True, False], [True, False], True),
+    ([True, False], [True, True], False),
+    ([1, 2], [1], False),
+    ([], [], True),
+])  # fmt: skip
+def test_outputs_of_every_kind_can_be_compared(before: list[Any], after: list[Any], is_fine: bool) -> None:
+    """Masked scores are -inf, answers may be whole numbers or truth values, and there may be none."""
+    import torch
+
+    class Constant(torch.nn.Module):
+        def __init__(self, values: list[Any]) -> None:
+            super().__init__()
+            self.values = torch.tensor(values)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.values
+
+    kind = toy("set", makes={RECOVERED})
+    kind.numerics = Close(1e-5)
+    kind.run = lambda self, state, context: dataclasses.replace(state, module=Constant(after))
+    state, probe = ModelState(inputs=(InputSpec("x", (1, 2)),), module=Constant(before)), (torch.ones(1, 2),)
+    if is_fine:
+        assert manager.run(kind(), state, _context(), probe).facts == {RECOVERED}
+        return
+    with pytest.raises(StepError, match="set: "):
+        manager.run(kind(), state, _context(), probe)
