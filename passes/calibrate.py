@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.errors import InputError, Problem
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, RANGES_CALIBRATED, Aspect, Fact
-from ..ir.graph import editable, has_open_batch, outputs_of
+from ..ir.graph import editable, has_open_batch, outputs_of, sizes, user_inputs
 from ..ir.state import ModelState
 from ..quantization.observers import AverageExtremes, Extremes, Histogram
 from ..quantization.placement import Placement, Rules, place
@@ -69,11 +69,10 @@ class Calibrate:
         program = state.exported_program()
         module = editable(program)
         placement = place(module.graph, self.rules, self.keep_float)
-        spec = state.inputs[0]
-        size = _BATCH if has_open_batch(program) else int(spec.batch or 1)
+        fixed = None if has_open_batch(program) else sizes(user_inputs(program)[0])[0]
         audit = _Audit(min(self.samples, len(context.data.split("calibration"))))
         observers = {name: self._observer(audit.expected) for name in placement.observed.values()}
-        _observe(module, placement, observers, self._batches(context, size, audit, observers))
+        _observe(module, placement, observers, self._batches(context, fixed, audit, observers))
         audit.check(self.samples, context, _classes(module))
         ranges = {name: list(_with_zero(self._range(observer))) for name, observer in observers.items()}
         context.say(f"{len(ranges)} ranges from {audit.seen} samples by {self.method}")
@@ -94,13 +93,13 @@ class Calibrate:
         return entropy(observer) if self.method == "entropy" else mean_squared_error(observer, self.symmetric)
 
     def _batches(
-        self, context: Context, size: int, audit: _Audit, observers: Mapping[str, Extremes]
+        self, context: Context, fixed: int | None, audit: _Audit, observers: Mapping[str, Extremes]
     ) -> Iterator[tuple[Tensor, ...]]:
         split = context.data.split("calibration")
         with context.progress.task(f"calibrate ({self.method})", audit.expected) as advance:
-            for batch in split.batches(size, limit=self.samples):
+            for batch in split.batches(fixed or _BATCH, limit=self.samples):
                 audit.add(batch, observers)
-                yield _whole(batch, size) if size != _BATCH else batch.inputs
+                yield batch.inputs if fixed is None else _whole(batch, fixed)
                 _refuse_nonfinite(observers)
                 advance(len(batch.labels), "")
 
@@ -185,7 +184,7 @@ def _observe(
 
 
 def _whole(batch: Batch, size: int) -> tuple[Tensor, ...]:
-    """The batch filled up to a fixed size with its own first samples, which changes no range but an average."""
+    """The inputs filled up to a fixed batch with the batch's own first samples, which then count twice or more."""
     import torch
 
     short = size - len(batch.labels)
