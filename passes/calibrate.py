@@ -11,15 +11,15 @@ from ..ir.errors import InputError, Problem
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, RANGES_CALIBRATED, Aspect, Fact
 from ..ir.graph import editable, has_open_batch, outputs_of, sizes, user_inputs
 from ..ir.state import ModelState
-from ..quantization.observers import AverageExtremes, Extremes, Histogram
 from ..quantization.placement import Placement, Rules, place
-from ..quantization.thresholds import Range, entropy, mean_squared_error, percentile
 from .contract import Context, Exact, Numerics
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
+    from ..quantization.observers import Extremes
+    from ..quantization.thresholds import Range
     from ..recipe.datasets import Batch
     from ..recipe.schema import Recipe
     from ..targets import Target
@@ -79,11 +79,16 @@ class Calibrate:
         return state.with_attachment("ranges", ranges)
 
     def _observer(self, samples: int) -> Extremes:
+        from ..quantization.observers import AverageExtremes, Extremes, Histogram
+
         if self.method == "min-max":
             return Extremes()
         return AverageExtremes() if self.method == "moving-average" else Histogram(samples)
 
     def _range(self, observer: Extremes) -> Range:
+        from ..quantization.observers import AverageExtremes, Histogram
+        from ..quantization.thresholds import entropy, mean_squared_error, percentile
+
         if isinstance(observer, AverageExtremes):
             return observer.average
         if not isinstance(observer, Histogram):

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from torch import Tensor
 
 _INT32_ROOM = 2.0**30
 """Biases take at most half of int32; the rest is for the sum that they are added to."""
 _LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
-SMALLEST_SCALE = float(np.finfo(np.float32).smallest_normal)
-"""What is smaller may be flushed to zero, and nothing can be divided by that."""
+SMALLEST_SCALE = 2.0**-126
+"""The smallest normal float32. What is smaller may be flushed to zero, and nothing can be divided by that."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,8 @@ def activation_grid(low: float, high: float, grid: Grid) -> ActivationGrid:
     The scale is rounded so that the last step of a one-sided range never lies beyond `high`: a runtime may then see
     that an activation which ends there (ReLU6) is done by the rounding itself.
     """
+    import numpy as np
+
     lowest, highest = _LIMITS[grid.dtype]
     if high - low <= 0:
         return ActivationGrid(
