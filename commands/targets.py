@@ -160,4 +160,4 @@ def _probe(name: str, out: Path | None) -> None:
             stream.write(text)
     except OSError as error:
         raise InputError(Problem(str(out), "--out", "a new file", str(error.strerror).lower())) from None
-    typer.echo(f"{out}: written; use it with --target ./{out}" if not out.is_absolute() else f"{out}: written")
+    typer.echo(f"{out}: written; use it with --target {out if out.is_absolute() else f'./{out}'}")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,6 +81,75 @@ def recipe_file(tmp_path: Path, trained_recipe: Path) -> Path:
     """recipe.yaml of the small recipe in a folder of its own, with everything that it names."""
     shutil.copytree(trained_recipe, tmp_path / "recipe", ignore=PYCACHE)
     return tmp_path / "recipe" / "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def document(self) -> Any:
+        """Standard output as the one JSON document that it has to be."""
+        return json.loads(self.out)
+
+
+def run_program(*arguments: object, **options: Any) -> Ran:
+    """The real command line in a process of its own, which finds nothing by standing in some folder (-P)."""
+    command = [sys.executable, "-P", "-c", "from edgewright.deploy import main; main()", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[..., Ran]:
+    """program("build", recipe, cwd=...): a run of the real command line; see `run_program`."""
+    return run_program
+
+
+@dataclass(frozen=True)
+class Built:
+    """A real build of the small recipe. Tests read it; what they change is a copy."""
+
+    recipe: Path
+    out: Path
+    cache: Path
+    ran: Ran
+
+    @property
+    def artifact(self) -> Path:
+        """The artifact's folder."""
+        return self.out / "x86-avx2"
+
+    def copied(self, folder: Path) -> Built:
+        """The same below `folder`, for a test that changes something. Steps that are not touched stay cached."""
+        for path in (self.recipe.parent, self.out, self.cache):
+            shutil.copytree(path, folder / path.name, ignore=PYCACHE)
+        return replace(
+            self,
+            recipe=folder / self.recipe.parent.name / self.recipe.name,
+            out=folder / self.out.name,
+            cache=folder / self.cache.name,
+        )
+
+    def arguments(self) -> list[str]:
+        """What `build` is told to do the same again."""
+        return [str(self.recipe), "--out", str(self.out), "--cache", str(self.cache)]
+
+
+@pytest.fixture(scope="session")
+def built(trained_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """One real build through the command line, with --json. Workers of one test session share its cache."""
+    folder = tmp_path_factory.mktemp("built")
+    recipe = folder / "recipe"
+    shutil.copytree(trained_recipe, recipe, ignore=PYCACHE)
+    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    made = Built(recipe / "recipe.yaml", folder / "out", shared / "shared-cache", Ran(0, "", ""))
+    ran = run_program("build", *made.arguments(), "--json")
+    assert ran.code == 0, ran.err
+    return replace(made, ran=ran)
 
 
 class Listener(Silent):
