@@ -17,60 +17,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import _cifar
+import _measure
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
+ROUNDS = 400
 NETWORKS = ("resnet20_cifar10", "resnet20_cifar10jpeg_derived", "resnet56_cifar10")
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-Images = np.ndarray[Any, np.dtype[Any]]
-
-
-class Samples:
-    """One split of the CIFAR-10 copies: bytes in memory, float batches made when they are asked for."""
-
-    def __init__(self, data: Path, split: str) -> None:
-        self.name = split
-        with np.load(data / "cifar10" / f"cifar10_{split}_jpeg_10k.npz") as archive:
-            self.images, self.labels = archive["x"], archive["y"].astype(np.int64)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def arrays(self, size: int, limit: int) -> Iterator[tuple[Images, Images]]:
-        for start in range(0, min(limit, len(self)), size):
-            stop = min(start + size, limit)
-            scaled = (self.images[start:stop].astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(DEVIATION)
-            yield np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)), self.labels[start:stop]
-
-    def batches(self, size: int, *, limit: int | None = None, order_seed: int | None = None) -> Iterator[Any]:
-        import torch
-        from edgewright.recipe.datasets import Batch
-
-        for images, labels in self.arrays(size, len(self) if limit is None else limit):
-            yield Batch((torch.from_numpy(images),), torch.from_numpy(labels))
-
-
-class OneSplit:
-    """Data whose every split is the same one."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-
-    def has(self, name: str) -> bool:
-        return True
-
-    def split(self, name: str) -> Samples:
-        return self.samples
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer images and builds")
-    parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data")
+    _cifar.add_data_option(parser)
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--target", default="x86-avx512-vnni")
     parser.add_argument("--build", nargs=5, metavar=("WHO", "NETWORK", "METHOD", "SAMPLES", "OUT"), help="one build")
@@ -82,13 +43,14 @@ def main() -> None:
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"seconds": seconds, "peak_mib": peak_mib}))
         return
+    _cifar.end_without(options.data)
     rows = [row for network in options.network or NETWORKS for row in compare(options, network)]
-    write(rows)
+    write(rows, options.quick)
 
 
 def compare(options: argparse.Namespace, network: str) -> list[dict[str, Any]]:
     """One row for each way of building, with what its artifact does."""
-    samples = Samples(options.data, "test")
+    samples = _cifar.Samples(options.data, "test")
     count = 2000 if options.quick else len(samples)
     with tempfile.TemporaryDirectory() as folder:
         rows = [
@@ -100,14 +62,15 @@ def compare(options: argparse.Namespace, network: str) -> list[dict[str, Any]]:
             out.mkdir()
             row.update(in_own_process(options, row, out))
             print(f"{network}: {row['who']} {row['method']} {row['samples']}: {row['seconds']:.1f} s", file=sys.stderr)
-        sessions = [session(Path(folder) / str(index) / "model.onnx") for index in range(len(rows))]
-        reference = predictions(sessions[0], samples, count)
+        sessions = [_measure.session(Path(folder) / str(index) / "model.onnx") for index in range(len(rows))]
+        reference = _measure.predictions(sessions[0], samples.arrays(1, count))
         for row, runner in zip(rows, sessions, strict=True):
-            predicted = predictions(runner, samples, count)
+            predicted = _measure.predictions(runner, samples.arrays(1, count))
             row["top1"] = float((predicted == samples.labels[:count]).mean())
             row["flips"] = float((predicted != reference).mean())
-        for row, milliseconds in zip(rows, interleaved(sessions, samples), strict=True):
-            row["ms"] = milliseconds
+        image = next(samples.arrays(1, 1))[0]
+        for row, times in zip(rows, _measure.in_turns(sessions, image, ROUNDS), strict=True):
+            row["ms"] = float(np.median(times)) / 1e6
     return rows
 
 
@@ -147,7 +110,7 @@ def build_ours(options: argparse.Namespace, network: str, method: str, samples: 
     from edgewright.targets import load_target
 
     target = load_target(options.target)
-    data = OneSplit(Samples(options.data, "train"))
+    data = _cifar.Splits(_cifar.Samples(options.data, "train"))
     context = Context(data, "classification", 0, out, lambda text: None)  # type: ignore[arg-type]
     state = folded(options.data, network, context)
     start = time.perf_counter()
@@ -168,12 +131,7 @@ def folded(data: Path, network: str, context: Any) -> Any:
     from edgewright.passes.export import Export
     from edgewright.passes.fold_batchnorm import FoldBatchnorm
 
-    sys.path.insert(0, str(data / "models_cifar10"))
-    import resnet_cifar
-
-    make = resnet_cifar.resnet56 if "56" in network else resnet_cifar.resnet20
-    module = resnet_cifar.load(data / "models_cifar10" / f"{network}.pt", make)
-    state = ModelState((InputSpec("image", (1, 3, 32, 32)),), module=module)
+    state = ModelState((InputSpec("image", (1, 3, 32, 32)),), module=_cifar.network(data, network))
     return manager.run(FoldBatchnorm(), manager.run(Export(), state, context), context)
 
 
@@ -184,10 +142,10 @@ def build_theirs(options: argparse.Namespace, network: str, method: str, samples
     floats = out / "float"
     floats.mkdir()
     in_own_process(options, {"who": "edgewright", "network": network, "method": "float", "samples": 0}, floats)
-    batches = Samples(options.data, "train").arrays(1, samples)
+    batches = _cifar.Samples(options.data, "train").arrays(1, samples)
 
     class Reader(library.CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> dict[str, Images] | None:
+        def get_next(self) -> dict[str, _cifar.Images] | None:
             batch = next(batches, None)
             return None if batch is None else {"image": batch[0]}
 
@@ -206,52 +164,16 @@ def build_theirs(options: argparse.Namespace, network: str, method: str, samples
     return time.perf_counter() - start
 
 
-def session(file: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-
-
-def predictions(runner: Any, samples: Samples, count: int) -> Images:
-    found = [runner.run(None, {"image": image})[0].argmax(1) for image, _ in samples.arrays(1, count)]
-    return np.concatenate(found)
-
-
-def interleaved(sessions: list[Any], samples: Samples, rounds: int = 400) -> list[float]:
-    """Median milliseconds of one inference, taken in turns."""
-    image = next(samples.arrays(1, 1))[0]
-    taken: list[list[int]] = [[] for _ in sessions]
-    for _ in range(rounds):
-        for runner, times in zip(sessions, taken, strict=True):
-            runner.run(None, {"image": image})
-            start = time.perf_counter_ns()
-            runner.run(None, {"image": image})
-            times.append(time.perf_counter_ns() - start)
-    return [float(np.median(times[rounds // 10 :])) / 1e6 for times in taken]
-
-
-def write(rows: list[dict[str, Any]]) -> None:
+def write(rows: list[dict[str, Any]], quick: bool) -> None:
     """The table is printed and lies beside this file, with the machine and the versions that it belongs to."""
-    import onnxruntime
-    import torch
-
-    lines = ["| network | built by | calibration | top-1 | flips | ms | build s | peak MiB |", "|---" * 8 + "|"]
+    lines = []
     for row in rows:
         how = row["method"] + (f", {row['samples']}" if row["samples"] else "")
-        lines.append(
-            f"| {row['network']} | {row['who']} | {how} | {row['top1']:.2%} | {row['flips']:.2%}"
-            f" | {row['ms']:.3f} | {row['seconds']:.1f} | {row['peak_mib']:.0f} |"
-        )
-    versions = f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, one thread"
-    table = "\n".join([f"Calibration, quantization and emission; {versions}.", "", *lines]) + "\n"
-    print(table)
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    (results / "quantization.md").write_text(table)
-    (results / "quantization.json").write_text(json.dumps({"versions": versions, "rows": rows}, indent=1) + "\n")
+        measured = [f"{row['top1']:.2%}", f"{row['flips']:.2%}", f"{row['ms']:.3f}", f"{row['seconds']:.1f}"]
+        lines.append([row["network"], row["who"], how, *measured, f"{row['peak_mib']:.0f}"])
+    headers = ["network", "built by", "calibration", "top-1", "flips", "ms", "build s", "peak MiB"]
+    text = f"Calibration, quantization and emission; latency in turns, one thread.\n\n{_measure.table(headers, lines)}"
+    _measure.write("quantization", text, rows, _measure.origin("onnxruntime", "torch"), quick=quick)
 
 
 if __name__ == "__main__":
