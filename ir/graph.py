@@ -149,6 +149,7 @@ def _lift_stored(module: GraphModule) -> tuple[list[Any], dict[str, Tensor]]:
         tensor = tensors[target] = tensor_of(module, nodes[0])
         with graph.inserting_before(next(iter(graph.nodes))):
             placeholder = graph.placeholder("stored_" + target.replace(".", "_"))
+        placeholder.target = placeholder.name  # what the graph made a word, and one of its own, of the target
         placeholder.meta = {"val": nodes[0].meta["val"]}
         for node in nodes:
             node.replace_all_uses_with(placeholder)
