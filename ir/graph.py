@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -167,10 +168,17 @@ def export(module: nn.Module, examples: tuple[Tensor, ...], open_batch: bool) ->
     import torch
 
     shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in examples) if open_batch else None
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), unwarned():
+        return torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """torch's warnings about its own coming versions, on which no user can act, are not shown."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        return torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
+        yield
 
 
 def has_open_batch(program: ExportedProgram) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Aspect, Fact
+from ..ir.functional import functional
 from ..ir.graph import export
 from ..ir.state import InputSpec, ModelState
 from .contract import Close, Context, Numerics
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from ..recipe.schema import Recipe
     from ..targets import Target
-
-_VIEWS = ("view", "slice", "select", "chunk", "split", "transpose", "permute", "reshape", "flatten", "expand", "narrow")
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Export:
             program = export(module, _examples(state.inputs, 2), open_batch=True)
         except Exception as error:  # torch.export raises what the user's code raises, of any type
             program = _with_fixed_batch(module, state.inputs, error, context)
-        return replace(state, module=None, program=_functional(program))
+        return replace(state, module=None, program=functional(program))
 
 
 def _with_fixed_batch(
@@ -81,59 +80,10 @@ def _example(spec: InputSpec, batch: int, generator: Any) -> Tensor:
     return torch.zeros((batch, *spec.sample_shape), dtype=dtype)
 
 
-def _functional(program: ExportedProgram) -> ExportedProgram:
-    """The same graph without in-place operators and without dropout, which does nothing in evaluation mode."""
-    if _mutates_views(program):
-        functional: ExportedProgram = program.run_decompositions({})
-        return functional
-    for node in list(program.graph.nodes):
-        name = str(node.target)
-        if node.op == "call_function" and name.startswith("aten.dropout"):
-            node.replace_all_uses_with(node.args[0])
-            program.graph.erase_node(node)
-        elif _is_in_place(node):
-            _make_functional(program.graph, node)
-    program.graph.lint()
-    program.graph_module.recompile()
-    return program
-
-
-def _is_in_place(node: Any) -> bool:
-    return (
-        node.op == "call_function"
-        and str(node.target).startswith("aten.")
-        and str(node.target).split(".")[1].endswith("_")
-    )
-
-
-def _make_functional(graph: Any, node: Any) -> None:
-    """A functional node stands for the in-place one, and later readers of what was changed read the result."""
-    import torch
-
-    _, packet, overload = str(node.target).split(".")
-    changed = node.args[0]
-    node.target = getattr(getattr(torch.ops.aten, packet.removesuffix("_")), overload)
-    order = {entry: index for index, entry in enumerate(graph.nodes)}
-    changed.replace_all_uses_with(node, delete_user_cb=lambda user: order[user] > order[node])
-    name = packet.removesuffix("_")
-    node._rename(name)
-
-
-def _mutates_views(program: ExportedProgram) -> bool:
-    """Whether an in-place operator changes a view, an input, a stored tensor, or something that was viewed before."""
-    for node in program.graph.nodes:
-        if not _is_in_place(node):
-            continue
-        if node.args[0].op != "call_function":
-            return True
-        touched = [node.args[0], *node.args[0].users]
-        if any(str(other.target).split(".")[1:2] and str(other.target).split(".")[1] in _VIEWS for other in touched):
-            return True
-    return False
-
-
 def _reason(error: Exception) -> str:
     """The first line of torch's message that says something."""
+    if "specialized it to be a constant" in str(error):
+        return "its code takes batches of one size only"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]
 

@@ -213,13 +213,15 @@ def _sorted(before: Mapping[Pass, set[Pass]]) -> list[Pass]:
 
 
 def _outputs(step: Pass, state: ModelState, probe: Any | None) -> list[Any]:
+    """The output tensors on a copy of the probe, for networks may write into their inputs."""
     if probe is None or not isinstance(step.numerics, Exact | Close):
         return []
     import torch
     from torch.utils._pytree import tree_leaves
 
     with torch.no_grad():
-        return tree_leaves(state.callable_module()(*probe))
+        outputs = state.callable_module()(*(values.clone() for values in probe))
+    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
 
 
 def _check_numerics(step: Pass, before: list[Any], after: list[Any]) -> None:
