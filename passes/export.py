@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.errors import StepError
@@ -60,7 +62,7 @@ def _with_fixed_batch(
         program = export(module, _examples(inputs, batch), open_batch=False)
     except Exception as error:
         raise StepError(f"export: {_place(error)}torch.export cannot trace the network: {_reason(error)}") from error
-    context.say(f"the batch is fixed at {batch}: {_reason(refusal)}")
+    context.say(f"the batch is fixed at {batch}: {_place(refusal, is_whole=False)}{_reason(refusal)}")
     return program
 
 
@@ -88,13 +90,17 @@ def _reason(error: Exception) -> str:
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
-def _place(error: Exception) -> str:
-    """The innermost line of the user's own code that the error came through; empty where it came through none."""
-    import traceback
+def _place(error: Exception, is_whole: bool = True) -> str:
+    """The innermost line of the user's own code that the error came through; empty where it came through none.
 
+    The file stands there with its whole path or, in what is kept in a state, by its name alone.
+    """
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if "site-packages" not in frame.filename and frame.name == "forward" and frame.line
     ]
-    return f"{frames[-1].filename}:{frames[-1].lineno} ({frames[-1].line}): " if frames else ""
+    if not frames:
+        return ""
+    file = frames[-1].filename if is_whole else Path(frames[-1].filename).name
+    return f"{file}:{frames[-1].lineno} ({frames[-1].line}): "
