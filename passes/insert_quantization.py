@@ -15,12 +15,13 @@ from ..ir.graph import (
     is_float_tensor,
     lifted,
     module_names,
+    operator,
     outputs_of,
     read_tensor,
     tensor_of,
 )
 from ..ir.state import ModelState, register_quantized_operators
-from ..quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps, weight_scales
+from ..quantization.grids import SMALLEST_SCALE, ActivationGrid, Grid, activation_grid, bias_steps, weight_scales
 from ..quantization.placement import Layer, Placement, Rules, matches, place
 from .contract import Context, Lossy, Numerics, Skip
 
@@ -78,6 +79,7 @@ class InsertQuantization:
         module = editable(program)
         _refuse_unknown(module, self.keep_float)
         placement = place(module.graph, self.rules, self.keep_float)
+        _refuse_nothing(placement)
         ranges = state.attachments["ranges"]
         grids = {name: self._grid(ranges[name]) for name in placement.observed.values()}
         _insert_activations(module, placement, grids)
@@ -121,42 +123,43 @@ class _Weights:
     def _floors(
         self, nodes: Mapping[str, Node], layers: tuple[Layer, ...], steps: Mapping[str, float]
     ) -> dict[str, Any]:
-        """For each weight, the least scale per channel with which the biases behind it fit into int32."""
+        """For each weight, the least scale per channel with which the integer biases behind it fit into int32."""
         import torch
 
         floors: dict[str, Tensor] = {}
         for layer in layers:
             node = nodes[layer.node]
-            bias: Any = node.args[2] if len(node.args) > 2 else None
+            bias: Any = node.args[2] if len(node.args) > 2 and self._options.bias == "int32" else None
             weight = str(node.args[1].target)  # type: ignore[union-attr]
-            channels = len(tensor_of(self._module, node.args[1]))  # type: ignore[arg-type]
+            channels = tensor_of(self._module, node.args[1]).shape[_channel_axis(node)]  # type: ignore[arg-type]
             largest = torch.zeros(channels) if bias is None else tensor_of(self._module, bias).detach().abs()
-            floor = bias_steps(largest, steps[layer.node])
+            floor = bias_steps(largest.reshape(-1, channels).amax(0), steps[layer.node])
             floors[weight] = torch.maximum(floors.get(weight, floor), floor)
         return floors
 
     def _weight(self, node: Node, name: str, floor: Tensor) -> tuple[Node, Tensor]:
         import torch
 
-        limit = 2 ** (self._options.weight_bits - 1) - 1
+        limit, axis = 2 ** (self._options.weight_bits - 1) - 1, _channel_axis(node)
         if name not in self._stored:
             weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
-            scales = weight_scales(weight, limit, self._options.weight_granularity, floor)
-            along = (-1, *[1] * (weight.dim() - 1))
+            scales = weight_scales(weight.transpose(0, axis), limit, self._options.weight_granularity, floor)
+            along = [-1 if index == axis else 1 for index in range(weight.dim())]
             values = (weight / scales.reshape(along)).round().clamp(-limit, limit).to(torch.int8)
             self._stored[name] = self._store(name, "weight", values, scales)
         stored = self._stored[name]
-        return self._dequantize(stored, limit, torch.int8), self._module.get_buffer(stored[1])
+        return self._dequantize(stored, axis, limit, torch.int8), self._module.get_buffer(stored[1])
 
     def _bias(self, node: Node, scales: Tensor, step: float) -> Node:
+        """Groups of a transposed convolution share the scales, so that those count for one bias of each group."""
         import torch
 
         bias: Any = node.args[2]
+        exact = tensor_of(self._module, bias).detach().double()
         limit = 2**31 - 1
-        grid = (scales.double() * step).float()
-        values = (tensor_of(self._module, bias).detach().double() / grid.double()).round()
-        stored = self._store(str(bias.target), "bias", values.clamp(-limit, limit).to(torch.int32), grid)
-        return self._dequantize(stored, limit, torch.int32)
+        grid = (scales.double() * step).float().clamp(min=SMALLEST_SCALE).repeat(len(exact) // len(scales))
+        values = (exact / grid.double()).round().clamp(-limit, limit).to(torch.int32)
+        return self._dequantize(self._store(str(bias.target), "bias", values, grid), 0, limit, torch.int32)
 
     def _store(self, beside: str, role: str, values: Tensor, scales: Tensor) -> tuple[str, str, str]:
         import torch
@@ -168,12 +171,17 @@ class _Weights:
             add_tensor(self._module, beside, f"{role}_zero_point", zeros),
         )
 
-    def _dequantize(self, stored: tuple[str, str, str], limit: int, dtype: Any) -> Node:
+    def _dequantize(self, stored: tuple[str, str, str], axis: int, limit: int, dtype: Any) -> Node:
         import torch
 
         values, scales, zeros = (read_tensor(self._module, name) for name in stored)
-        operator = torch.ops.quantized_decomposed.dequantize_per_channel.default
-        return self._module.graph.call_function(operator, (values, scales, zeros, 0, -limit, limit, dtype))
+        dequantize = torch.ops.quantized_decomposed.dequantize_per_channel.default
+        return self._module.graph.call_function(dequantize, (values, scales, zeros, axis, -limit, limit, dtype))
+
+
+def _channel_axis(node: Node) -> int:
+    """The axis of a layer's weights that counts its output channels, those of one group where it is transposed."""
+    return 1 if "transpose" in operator(node) else 0
 
 
 def _insert_activations(module: GraphModule, placement: Placement, grids: Mapping[str, ActivationGrid]) -> None:
@@ -217,6 +225,15 @@ def _refuse_unknown(module: GraphModule, keep_float: tuple[str, ...]) -> None:
             problems.append(Problem("recipe", "compress.quantize.keep_float", expected, f"'{name}'{hint}"))
     if problems:
         raise InputError(problems)
+
+
+def _refuse_nothing(placement: Placement) -> None:
+    if placement.layers:
+        return
+    reasons = [f"{name}: {reason}" for name, reason in placement.left_float.items()]
+    found = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
+    expected = "a layer with weights that can be computed in int8 (or no compress.quantize)"
+    raise InputError(Problem("recipe", "compress.quantize", expected, found or "a network without such layers"))
 
 
 def _say(placement: Placement, context: Context) -> None:
