@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Weights = Mapping[str, "Tensor"]
+Stored = tuple["Position", Weights, Weights, dict[str, Any]]
+"""A position, the weights there, the best weights so far, and the optimizer's state."""
 WEIGHTS_FILE, BEST_FILE, OPTIMIZER_FILE = "weights.safetensors", "best.safetensors", "optimizer.pt"
 
 
@@ -47,9 +50,10 @@ def hash_of(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The newest checkpoint of one run, in a folder that no other run uses."""
+    """The newest checkpoint of one run, in a folder that no other run uses. `warn` hears of those that are damaged."""
 
     folder: Path
+    warn: Callable[[str], None]
 
     def save(self, position: Position, weights: Weights, best: Weights, optimizer: Mapping[str, Any]) -> None:
         """The checkpoint is in the folder, whole, in place of the one before; a kill leaves one of the two."""
@@ -69,17 +73,28 @@ class Checkpoints:
         for path in older:
             shutil.rmtree(path)
 
-    def load(self) -> tuple[Position, Weights, Weights, dict[str, Any]] | None:
-        """What `save` was given last (position, weights, best weights, optimizer); None before the first."""
-        import torch
-        from safetensors.torch import load_file
-
-        whole = self._whole()
-        if not whole:
-            return None
-        stored = torch.load(whole[-1] / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
-        weights, best = load_file(whole[-1] / WEIGHTS_FILE), load_file(whole[-1] / BEST_FILE)
-        return Position(**stored["position"]), weights, best, stored["optimizer"]
+    def load(self) -> Stored | None:
+        """What `save` was given last; None before the first. One that can't be read is deleted, and that is said."""
+        for path in reversed(self._whole()):
+            try:
+                return _read(path)
+            except (OSError, RuntimeError, ValueError, LookupError, EOFError, UnpicklingError, TypeError) as error:
+                self.warn(f"training: the checkpoint {path.name} is damaged and was deleted ({type(error).__name__})")
+                shutil.rmtree(path)
+        return None
 
     def _whole(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def _read(folder: Path) -> Stored:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights, best = load_file(folder / WEIGHTS_FILE), load_file(folder / BEST_FILE)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    stored = torch.load(folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
+    return Position(**stored["position"]), weights, best, stored["optimizer"]

@@ -64,7 +64,7 @@ def train(
     """
     run = _Run(module, data.split("train"), loss_for(task), options, seed)
     key = hashlib.sha256(repr((task, options, seed, run.schedule.samples, hash_of(module))).encode()).hexdigest()
-    checkpoints = Checkpoints(scratch / f"{name}-{key[:16]}")
+    checkpoints = Checkpoints(scratch / f"{name}-{key[:16]}", progress.warn)
     run.start(checkpoints)
     with progress.task(name, run.schedule.steps) as advance:
         advance(run.position.step, "")
@@ -163,9 +163,12 @@ class _Run:
         return float(loss.detach())
 
     def _loss(self, batch: Batch) -> Tensor:
+        """That of the first output, by which the artifact is judged too; auxiliary heads are not trained."""
+        from torch.utils._pytree import tree_leaves
+
         device = self.accelerator.device
         outputs = self.module(*(tensor.to(device, non_blocking=True) for tensor in batch.inputs))
-        return self.loss(outputs, batch.labels.to(device, non_blocking=True))
+        return self.loss(tree_leaves(outputs)[0], batch.labels.to(device, non_blocking=True))
 
     def _indices(self, first: int, end: int) -> list[int]:
         """The samples of steps first..end of one epoch, whose order depends on the seed and the epoch alone."""

@@ -27,8 +27,9 @@ def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     """Labels (N, ...) are class indices, outputs (N, classes, ...) logits."""
     from torch.nn import functional
 
-    classes = outputs.shape[1] if outputs.ndim > 1 else 0
-    wanted = (outputs.shape[0], *outputs.shape[2:])
+    if outputs.ndim < 2:
+        raise InputError(Problem("model", "outputs", "a score for each class, (N, classes, ...)", _show(outputs)))
+    classes, wanted = outputs.shape[1], (outputs.shape[0], *outputs.shape[2:])
     if labels.is_floating_point() or tuple(labels.shape) != wanted:
         raise _misfit(
             f"class indices of shape {wanted} for outputs {_show(outputs)}", f"{labels.dtype} {_show(labels)}"

@@ -1,0 +1,77 @@
+"""Schedules: segments that fill the run and never cross an epoch, rates that rise and fall."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from edgewright.training.schedule import SEGMENT_STEPS, Schedule, TrainingOptions
+from hypothesis import given
+from hypothesis import strategies as st
+
+schedules = st.builds(
+    lambda samples, **options: Schedule(samples, TrainingOptions(**options)),
+    samples=st.integers(1, 2000),
+    epochs=st.floats(0.01, 4),
+    batch_size=st.integers(1, 300),
+    warmup=st.floats(0, 0.99),
+    learning_rate=st.floats(1e-6, 10),
+)
+
+
+def segments(schedule: Schedule) -> list[tuple[int, int]]:
+    """First step and end of each segment."""
+    found = [(0, schedule.segment_end(0))]
+    while found[-1][1] < schedule.steps:
+        found.append((found[-1][1], schedule.segment_end(found[-1][1])))
+    return found
+
+
+@given(schedules)
+def test_segments_fill_the_run_and_stay_within_an_epoch(schedule: Schedule) -> None:
+    found = segments(schedule)
+    assert found[-1][1] == schedule.steps
+    for first, end in found:
+        assert 0 < end - first <= SEGMENT_STEPS
+        assert first // schedule.steps_per_epoch == (end - 1) // schedule.steps_per_epoch
+
+
+@given(schedules)
+def test_weights_are_judged_once_an_epoch_and_at_the_end(schedule: Schedule) -> None:
+    judged = [end for _, end in segments(schedule) if schedule.ends_epoch(end)]
+    epochs = range(schedule.steps_per_epoch, schedule.steps + 1, schedule.steps_per_epoch)
+    assert judged == sorted({*epochs, schedule.steps})
+
+
+@given(schedules)
+def test_no_step_of_an_epoch_has_one_sample_unless_all_have(schedule: Schedule) -> None:
+    """Batch norm can't take a variance from one sample."""
+    last = min(schedule.samples - (schedule.steps_per_epoch - 1) * schedule.batch_size, schedule.batch_size)
+    assert last > 1 or schedule.batch_size == 1
+    left_out = schedule.samples - ((schedule.steps_per_epoch - 1) * schedule.batch_size + last)
+    assert left_out in (0, 1)
+
+
+@given(schedules)
+def test_the_rate_rises_once_and_falls_once(schedule: Schedule) -> None:
+    rates = [schedule.learning_rate(step) for step in range(schedule.steps)]
+    highest = rates.index(max(rates))
+    assert all(0 < rate <= schedule.options.learning_rate for rate in rates)
+    assert all(before < after for before, after in itertools.pairwise(rates[: highest + 1]))
+    assert all(before > after for before, after in itertools.pairwise(rates[highest:]))
+
+
+def test_the_rate_is_a_warm_up_and_half_a_cosine() -> None:
+    schedule = Schedule(100, TrainingOptions(epochs=10, batch_size=10, warmup=0.2, learning_rate=1.0))
+    assert schedule.steps == 100
+    assert schedule.learning_rate(0) == pytest.approx(1 / 21)
+    assert schedule.learning_rate(20) == 1.0
+    assert schedule.learning_rate(60) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "epochs", "steps"),
+    [(100, 64, 1, 2), (129, 64, 1, 2), (130, 64, 1, 3), (5, 64, 3, 3), (100, 10, 0.5, 5), (100, 10, 0.001, 1)],
+)
+def test_steps_of_runs_that_do_not_divide(samples: int, batch_size: int, epochs: float, steps: int) -> None:
+    assert Schedule(samples, TrainingOptions(epochs, batch_size=batch_size)).steps == steps
