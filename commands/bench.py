@@ -32,6 +32,7 @@ def command(
         edgewright bench out/x86-avx2 --against out/x86-avx2/baseline
         edgewright bench out/x86-avx2 --threads 2 --json
     """
+    from ..benchmarks.figures import speed_up
     from ..benchmarks.report import latency_text
     from ..pipeline.bench import bench, device_named
     from .console import Terminal
@@ -43,8 +44,4 @@ def command(
     paths = {"artifact": str(artifact), "against": str(against)}
     typer.echo(latency_text({paths[name]: report for name, report in result.reports.items()}), nl=False)
     if result.comparison is not None:
-        found = result.comparison
-        typer.echo(
-            f"{artifact} against {against}: {found.verdict}: {found.ratio:.3f} of its latency"
-            f" ({found.low:.3f} to {found.high:.3f})"
-        )
+        typer.echo(f"{artifact} against {against}: {speed_up(result.comparison)}")

@@ -36,7 +36,14 @@ def check_writable(out: Path) -> None:
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None], store: Store) -> None:
-    """`folder` is what `write` filled, put in its place by renaming; an older one stays until the new one is whole."""
+    """`folder` is what `write` filled, put in its place by renaming; an older one stays until the new one is whole.
+
+    InputError where something else than an artifact lies there.
+    """
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / manifest.FILE).is_file():
+        expected = "an artifact to replace, or nothing; give another --out, or move what is there away"
+        raise InputError(Problem(str(folder), "--out", expected, f"something without a {manifest.FILE}"))
     fresh, old = folder.parent / f".{folder.name}.new", folder.parent / f".{folder.name}.old"
     with store.lock(f"publish-{digest(str(folder.resolve()))}"):
         try:
@@ -55,9 +62,10 @@ def replace_folder(folder: Path, write: Callable[[Path], None], store: Store) ->
 
 
 def is_current(folder: Path, build: str, results: dict[str, Any]) -> bool:
-    """Whether the folder holds, undamaged, exactly the artifact and the results of this build."""
+    """Whether the folder holds, undamaged, exactly the artifact and the results of this build, and its baseline."""
     try:
         found = manifest.read(folder)
+        manifest.read(folder / BASELINE_FOLDER)
     except InputError:
         return False
     return found.build == build and found.results == json.loads(json.dumps(results))
@@ -83,7 +91,7 @@ def write_artifact(
     golden.write(folder / GOLDEN_FOLDER)
     (folder / REPORTS_FOLDER).mkdir()
     (folder / REPORTS_FOLDER / "latency.json").write_text(json.dumps(report.to_json()))
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and BASELINE_FOLDER not in path.parts)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     Manifest(
         edgewright=_version(),
         build=made.key,

@@ -214,5 +214,5 @@ def _outside_modules(before: frozenset[str]) -> Iterator[Path]:
         file = getattr(sys.modules[name], "__file__", None)
         if file and name.partition(".")[0] not in _folders and not is_installed(file):
             path = Path(file)
-            if path.suffix == ".py" and not path.is_relative_to(_ROOT):
+            if path.suffix == ".py" and not path.resolve().is_relative_to(_ROOT):
                 yield path

@@ -65,7 +65,9 @@ def read(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(json.loads(path.read_text()))
     except OSError as error:
-        raise InputError(Problem(str(folder), "", f"an artifact with a {FILE}", str(error.strerror).lower())) from None
+        raise InputError(
+            Problem(str(folder), "", f"an artifact's folder, with a {FILE}", _instead(folder, error))
+        ) from None
     except ValidationError as error:
         raise InputError(problems_of(error, str(path), Manifest)) from None
     except ValueError as error:
@@ -81,6 +83,14 @@ def entry_of(path: Path) -> FileEntry:
     """Hash and size of a file."""
     with path.open("rb") as stream:
         return FileEntry(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), size_bytes=path.stat().st_size)
+
+
+def _instead(folder: Path, error: OSError) -> str:
+    """What is there in place of an artifact, and where one may be meant."""
+    if not isinstance(error, FileNotFoundError) or not folder.is_dir():
+        return str(error.strerror).lower()
+    inside = sorted(path.parent for path in folder.glob(f"*/{FILE}"))
+    return f"a folder without one (did you mean {inside[0]}?)" if inside else "a folder without one"
 
 
 def _check(folder: Path, name: str, entry: FileEntry) -> list[Problem]:

@@ -76,7 +76,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_folder_without_manifest_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected an artifact with a manifest\.json"):
+    with pytest.raises(InputError, match=r"expected an artifact.s folder, with a manifest\.json"):
         manifest.read(tmp_path)
 
 

@@ -1,0 +1,70 @@
+"""`edgewright doctor`: every package that edgewright needs, and what to type where one is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from edgewright.commands import doctor
+from edgewright.devices.machine import host_target
+from edgewright.targets import Target
+
+Program = Callable[..., Any]
+PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
+
+
+def names(requirements: list[str]) -> list[str]:
+    return [re.split(r"[><=;\[ ]", requirement)[0] for requirement in requirements]
+
+
+def test_it_looks_for_every_package_that_the_project_depends_on() -> None:
+    assert sorted(doctor.REQUIRED) == sorted(names(PROJECT["dependencies"]))
+
+
+def test_it_looks_for_every_runtime_that_a_profile_may_name() -> None:
+    assert get_args(Target.model_fields["runtime"].annotation) == doctor.RUNTIMES
+    for name in doctor.RUNTIMES:
+        assert names(PROJECT["optional-dependencies"][name]) == [name]
+
+
+def test_it_prints_a_line_for_each_thing(edgewright: Program) -> None:
+    shown = edgewright("doctor")
+    assert (shown.code, shown.err) == (0, "")
+    found = dict(re.split(r" {2,}", line, maxsplit=1) for line in shown.out.splitlines())
+    for name in doctor.REQUIRED:
+        assert found[name] == importlib.metadata.version(name)
+    assert found["target host"].startswith(f"{host_target().name} (")
+    assert found["runtime onnxruntime"] == importlib.metadata.version("onnxruntime")
+    assert found["devices"].startswith("local: ")
+
+
+def test_json_is_one_document(edgewright: Program) -> None:
+    document = json.loads(edgewright("doctor", "--json").out)
+    assert document["schema"] == 1
+    found = {entry["what"]: entry["found"] for entry in document["findings"]}
+    assert found["torch"] == importlib.metadata.version("torch")
+    assert None not in found.values()
+
+
+@pytest.mark.parametrize("which", ["REQUIRED", "RUNTIMES"])
+def test_what_is_missing_is_said_with_the_command_that_brings_it(
+    which: str, monkeypatch: pytest.MonkeyPatch, edgewright: Program
+) -> None:
+    monkeypatch.setattr(doctor, which, ("a-package-that-nobody-has",))
+    shown = edgewright("doctor")
+    assert shown.code == 1
+    assert "MISSING: pip install a-package-that-nobody-has" in shown.out
+    assert edgewright("doctor", "--json").code == 1
+
+
+def test_one_runtime_is_enough(monkeypatch: pytest.MonkeyPatch, edgewright: Program) -> None:
+    monkeypatch.setattr(doctor, "RUNTIMES", ("onnxruntime", "a-runtime-that-nobody-has"))
+    shown = edgewright("doctor")
+    assert shown.code == 0
+    assert "MISSING: pip install a-runtime-that-nobody-has" in shown.out

@@ -1,0 +1,91 @@
+"""`edgewright verify`: files by their hashes, outputs by the golden vectors, on the device now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edgewright.ship import manifest
+
+Program = Callable[..., Any]
+
+
+def reseal(folder: Path) -> None:
+    """The manifest says of every file what it is now, as one who forges an artifact would have it say."""
+    document = json.loads((folder / "manifest.json").read_text())
+    document["files"] = {name: manifest.entry_of(folder / name).model_dump() for name in document["files"]}
+    (folder / "manifest.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("which", ["", "baseline"])
+def test_an_artifact_and_its_baseline_are_as_they_were_built(built: Any, edgewright: Program, which: str) -> None:
+    shown = edgewright("verify", built.artifact / which)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"{built.artifact / which}: output: at most ")
+    assert shown.out.endswith(" steps from the golden vectors\n")
+
+
+def test_it_needs_nothing_but_the_folder(built: Any, tmp_path: Path, edgewright: Program) -> None:
+    copy = built.copied(tmp_path)
+    moved = copy.artifact.rename(tmp_path / "somewhere else")
+    assert edgewright("verify", moved).code == 0
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "plan.txt", "golden/outputs.npz", "reports/latency.json"])
+def test_a_changed_file_is_named(built: Any, tmp_path: Path, edgewright: Program, name: str) -> None:
+    artifact = built.copied(tmp_path).artifact
+    (artifact / name).write_bytes((artifact / name).read_bytes() + b" ")
+    shown = edgewright("verify", artifact)
+    assert (shown.code, shown.out) == (2, "")
+    assert f"{artifact}: files.{name}: expected SHA-256" in shown.err
+
+
+def test_a_missing_file_is_named(built: Any, tmp_path: Path, edgewright: Program) -> None:
+    artifact = built.copied(tmp_path).artifact
+    (artifact / "model.onnx").unlink()
+    shown = edgewright("verify", artifact)
+    assert shown.code == 2
+    assert "files.model.onnx: expected a file, got no file of that name" in shown.err
+
+
+def test_another_network_under_the_same_name_fails(built: Any, tmp_path: Path, edgewright: Program) -> None:
+    """Whoever forges the hashes too is found by the outputs: the float baseline does not compute what int8 does."""
+    artifact = built.copied(tmp_path).artifact
+    golden = dict(np.load(artifact / "golden" / "outputs.npz"))
+    step = json.loads((artifact / "golden" / "golden.json").read_text())["steps"]["output"]
+    np.savez(artifact / "golden" / "outputs.npz", output=golden["output"] + 100 * np.float32(step))
+    reseal(artifact)
+    shown = edgewright("verify", artifact)
+    assert (shown.code, shown.out) == (1, "")
+    assert "output 'output' is 100 steps from its golden vector, expected at most" in shown.err
+    assert "onnxruntime" in shown.err
+
+
+def test_an_artifact_without_golden_vectors_is_refused(built: Any, tmp_path: Path, edgewright: Program) -> None:
+    artifact = built.copied(tmp_path).artifact
+    document = json.loads((artifact / "manifest.json").read_text())
+    document["files"] = {name: entry for name, entry in document["files"].items() if not name.startswith("golden")}
+    (artifact / "manifest.json").write_text(json.dumps(document))
+    shown = edgewright("verify", artifact)
+    assert shown.code == 2
+    assert "golden: expected golden vectors, got none" in shown.err
+
+
+def test_what_is_no_artifact_is_refused(built: Any, tmp_path: Path, edgewright: Program) -> None:
+    shown = edgewright("verify", built.out)
+    assert (shown.code, shown.out) == (2, "")
+    assert f"(did you mean {built.artifact}?)" in shown.err
+    (tmp_path / "manifest.json").write_text("{")
+    assert f"{tmp_path}/manifest.json: expected JSON" in edgewright("verify", tmp_path).err
+    (tmp_path / "manifest.json").write_text("{}")
+    assert f"{tmp_path}/manifest.json: main: expected a value" in edgewright("verify", tmp_path).err
+
+
+def test_a_device_that_is_not_there_is_refused(built: Any, edgewright: Program) -> None:
+    shown = edgewright("verify", built.artifact, "--on", "ssh:pi")
+    assert shown.code == 2
+    assert "--on: expected local" in shown.err
