@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
 from .contract import Emitted
+from .onnx_operators import translations
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -93,7 +94,13 @@ def _export(program: ExportedProgram, input_names: list[str], output_names: list
 
     with _quiet(), torch.no_grad():
         result = torch.onnx.export(
-            program, dynamo=True, optimize=False, verbose=False, input_names=input_names, output_names=output_names
+            program,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            input_names=input_names,
+            output_names=output_names,
+            custom_translation_table=translations(program),
         )
     if result is None:
         raise StepError("onnxruntime: torch.onnx.export gave no model")

@@ -84,12 +84,12 @@ def counts(rows: Sequence[Row], count: int) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    headers = ["network", "parameters", "MACs", "gone", "narrowed, whole", "INT8", "steps", "same class", "seconds"]
+    headers = ["network", "parameters", "MACs", "gone", "narrowed, whole", "INT8", "equal tensors", "steps", "same class", "seconds"]
     return _measure.table([*headers, "torch-pruning"], [_line(row) for row in rows])
 
 
 def _line(row: Row) -> list[str]:
-    cells = [row["network"], _millions(row.get("parameters")), "", "", "", "", "", "", "", _peer(row)]
+    cells = [row["network"], _millions(row.get("parameters")), "", "", "", "", "", "", "", "", _peer(row)]
     if "pruned_macs" in row:
         cells[2] = f"{_millions(row['macs'])} to {_millions(row['pruned_macs'])}"
         cells[3] = f"{1 - row['pruned_macs'] / row['macs']:.1%}"
@@ -97,11 +97,12 @@ def _line(row: Row) -> list[str]:
     if "coverage" in row:
         cells[5] = f"{row['coverage']['quantized']} of {row['coverage']['eligible']}"
     if "parity" in row:
-        cells[6] = f"{row['parity']['largest_steps']:.2f}"
-        cells[7] = f"{row['parity']['argmax_agreement']:.0%}"
+        cells[6] = f"{row['tensors']['equal']} of {row['tensors']['tensors']}"
+        cells[7] = f"{row['parity']['largest_steps']:.2f}"
+        cells[8] = f"{row['parity']['argmax_agreement']:.0%}"
     if seconds := row.get("seconds"):
         slowest = max(seconds, key=seconds.__getitem__)
-        cells[8] = f"{sum(seconds.values()):.0f} ({slowest} {seconds[slowest]:.0f})"
+        cells[9] = f"{sum(seconds.values()):.0f} ({slowest} {seconds[slowest]:.0f})"
     return cells
 
 

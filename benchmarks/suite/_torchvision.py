@@ -86,11 +86,24 @@ def network(models: Any, name: str) -> Any:
         part.momentum_before = momentum
     if normalizations:
         with torch.no_grad():
-            built(torch.randn(4, 3, side(name), side(name)))
+            built(images(8, side(name), seed=0))
     for part in normalizations:
         part.momentum = part.momentum_before
         del part.momentum_before
     return built.eval()
+
+
+def images(count: int, side: int, seed: int) -> Any:
+    """(count, 3, side, side) images of noise: every next one is coarser by half, with colours of its own."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for number in range(count):
+        coarse = torch.randn(1, 3, side >> number % 6, side >> number % 6, generator=generator)
+        fine = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
+        made.append(fine / fine.std() + torch.randn(1, 3, 1, 1, generator=generator))
+    return torch.cat(made)
 
 
 def _draw(tensor: Any) -> None:

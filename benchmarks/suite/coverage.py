@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import _coverage_table
+import _coverage_tensors
 import _measure
 import _torchvision
 
@@ -118,7 +119,7 @@ OURS, PEER = "edgewright", "torch-pruning"
 
 
 def ours(models: Any, name: str, target_name: str) -> Row:
-    """What edgewright makes of the network: a recipe's plan for the target, pass by pass, and what the artifact gives."""
+    """What edgewright makes of the network: a recipe's plan for the target, pass by pass, and its artifact."""
     import torch
     from edgewright.ir.errors import EdgewrightError
     from edgewright.pipeline.keys import own_source
@@ -167,12 +168,16 @@ def _through_all(models: Any, name: str, target_name: str, folder: Path, row: Ro
             row.update(pruning(state, side))
             with stage(row, "rebuild"):
                 _check_rebuilt(models, name, state)
+    with stage(row, "store"):
+        state = _stored(state, folder / "state")
     with stage(row, "emit"):
         emitted = emitter(target.runtime).emit(state, target, folder)
     row.update(bytes=emitted.total_bytes, coverage=asdict(emitted.coverage))
     row["left_float"] = dict(state.attachments["quantization"]["left_float"])
     with stage(row, "run"):
         row["parity"] = parity(state, folder / emitted.main, target.runtime, data)
+    with stage(row, "compare"):
+        row["tensors"] = _coverage_tensors.compared(state, folder / emitted.main, probe[0])
 
 
 @contextlib.contextmanager
@@ -187,7 +192,7 @@ def stage(row: Row, name: str) -> Iterator[None]:
 
 
 class Noise:
-    """Data and split in one: images of normal noise, the same each time."""
+    """Data and split in one: the same images each time, of noise from fine to coarse, so that they differ."""
 
     def __init__(self, side: int) -> None:
         self.name, self._side = "noise", side
@@ -205,9 +210,7 @@ class Noise:
         import torch
         from edgewright.recipe.datasets import Batch
 
-        generator = torch.Generator().manual_seed(1)
-        images = torch.randn(SAMPLES, 3, self._side, self._side, generator=generator)[:limit]
-        for part in images.split(size):
+        for part in _torchvision.images(SAMPLES, self._side, seed=1)[:limit].split(size):
             yield Batch((part,), torch.zeros(len(part), dtype=torch.int64))
 
 
@@ -238,6 +241,15 @@ def _check_rebuilt(models: Any, name: str, state: Any) -> None:
     from edgewright.ir.state import apply_edits
 
     apply_edits(_torchvision.plain(models, name), state.edits).load_state_dict(state.module.state_dict(), strict=True)
+
+
+def _stored(state: Any, folder: Path) -> Any:
+    """The state as a build that is resumed reads it back."""
+    from edgewright.ir.state import load, save
+
+    folder.mkdir()
+    save(state, folder)
+    return load(folder, lambda: None)  # type: ignore[arg-type,return-value]
 
 
 def parity(state: Any, file: Path, runtime: str, data: Any) -> Mapping[str, Any]:
