@@ -198,8 +198,7 @@ class _Run:
         self.keep_best()
         raise StepError(
             f"training: {what} at step {step + 1} of {self.schedule.steps}"
-            f" (learning rate {self.schedule.learning_rate(step):.3g}); a lower learning rate may help."
-            f" The best weights before it are kept"
+            f" (learning rate {self.schedule.learning_rate(step):.3g}); a lower learning rate may help"
         )
 
 
