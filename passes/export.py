@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from ..ir.constants import with_constants_folded
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Aspect, Fact
 from ..ir.functional import functional
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """The module's graph stands for it from here on: evaluation mode, no in-place operators, no dropout."""
+    """The graph stands for the module from here on: evaluation mode, nothing in place, no dropout, constants folded."""
 
     name: ClassVar[str] = "export"
     needs: ClassVar[frozenset[Fact]] = frozenset()
@@ -46,7 +47,7 @@ class Export:
             program = export(module, _examples(state.inputs, 2), open_batch=True)
         except Exception as error:  # torch.export raises what the user's code raises, of any type
             program = _with_fixed_batch(module, state.inputs, error, context)
-        return replace(state, module=None, program=functional(program))
+        return replace(state, module=None, program=with_constants_folded(functional(program)))
 
 
 def _with_fixed_batch(

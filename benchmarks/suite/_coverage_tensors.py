@@ -18,9 +18,13 @@ def compared(state: Any, file: Path, image: Any) -> dict[str, Any]:
     result: dict[str, Any] = {"tensors": len(shared), "equal": 0, "first": None}
     for name in shared:
         apart = np.abs(found[name].astype(np.int64) - simulated[name])
-        result["equal"] += not apart.any()
+        result["equal"] += not bool(apart.any())
         if apart.any() and result["first"] is None:
-            result["first"] = {"differ": float((apart > 0).mean()), "largest": int(apart.max())}
+            result["first"] = {
+                "number": result["equal"],
+                "differ": float((apart > 0).mean()),
+                "largest": int(apart.max()),
+            }
     return result
 
 

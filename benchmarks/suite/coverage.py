@@ -168,8 +168,6 @@ def _through_all(models: Any, name: str, target_name: str, folder: Path, row: Ro
             row.update(pruning(state, side))
             with stage(row, "rebuild"):
                 _check_rebuilt(models, name, state)
-    with stage(row, "store"):
-        state = _stored(state, folder / "state")
     with stage(row, "emit"):
         emitted = emitter(target.runtime).emit(state, target, folder)
     row.update(bytes=emitted.total_bytes, coverage=asdict(emitted.coverage))
@@ -243,15 +241,6 @@ def _check_rebuilt(models: Any, name: str, state: Any) -> None:
     apply_edits(_torchvision.plain(models, name), state.edits).load_state_dict(state.module.state_dict(), strict=True)
 
 
-def _stored(state: Any, folder: Path) -> Any:
-    """The state as a build that is resumed reads it back."""
-    from edgewright.ir.state import load, save
-
-    folder.mkdir()
-    save(state, folder)
-    return load(folder, lambda: None)  # type: ignore[arg-type,return-value]
-
-
 def parity(state: Any, file: Path, runtime: str, data: Any) -> Mapping[str, Any]:
     """How far the artifact's outputs, from the agent, are from those of the simulated model."""
     import numpy as np
@@ -270,7 +259,10 @@ def parity(state: Any, file: Path, runtime: str, data: Any) -> Mapping[str, Any]
     if not np.isfinite(outputs).all():
         raise ValueError("the artifact's outputs are not all finite")
     step = state.attachments["quantization"]["output_steps"][0]
-    return {**asdict(accuracy.parity(simulated, outputs, step)), "first_ms": first_ms, "step": step}
+    same = simulated.argmax(1) == outputs.argmax(1)
+    gaps = (simulated.max(1) - simulated[range(len(outputs)), outputs.argmax(1)]) / step
+    found = {"same": int(same.sum()), "images": len(same), "gap_steps": float(gaps.max()), "step": step}
+    return {**asdict(accuracy.parity(simulated, outputs, step)), **found, "first_ms": first_ms}
 
 
 def peer(models: Any, options: argparse.Namespace) -> Row:
