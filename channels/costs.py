@@ -6,14 +6,13 @@ import copy
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from . import Measure
 from .groups import ChannelGroup
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-Measure = Literal["flops", "parameters", "channels"]
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from .groups import ChannelGroup, Member
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from ..recipe.datasets import Batch
 
-Criterion = Literal["l1", "l2", "batchnorm", "taylor", "random"]
 Importances = dict[ChannelGroup, list[float]]
 
 

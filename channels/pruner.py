@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from . import Measure, Scope
 from .choice import Importance, Shrinking, choose_evenly, choose_globally, shrinkable
-from .costs import Costs, Measure, costs_of
+from .costs import Costs, costs_of
 from .groups import ChannelGroup, Groups
 from .proof import MIXED, Prover
 from .surgery import remove
@@ -16,7 +17,6 @@ from .walk import find_groups
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Scope = Literal["global", "per-layer"]
 Rank = Callable[["nn.Module", Sequence[ChannelGroup]], Importance]
 
 

@@ -8,23 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ..channels.choice import Importance
-from ..channels.costs import Measure
-from ..channels.groups import ChannelGroup
-from ..channels.importance import Criterion, by_batchnorm, by_norm, by_random, by_taylor
-from ..channels.pruner import ChannelPruner, Rank, Scope
-from ..channels.surgery import edits_between, merged
+from ..channels import Criterion, Measure, Scope
 from ..ir.errors import InputError, Problem, StepError
 from ..ir.facts import CHANNELS_PRUNED, Aspect, Fact
 from ..ir.state import InputSpec, ModelState
 from ..recipe.schema import Recover
-from ..training.loop import TrainingOptions, train
-from ..training.losses import loss_for
+from ..training.schedule import TrainingOptions
 from .contract import Context, Lossy, Numerics, Skip
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..channels.choice import Importance
+    from ..channels.groups import ChannelGroup
+    from ..channels.pruner import Rank
     from ..recipe.schema import Prune, Recipe
     from ..targets import Target
 
@@ -103,6 +100,9 @@ class PruneChannels:
 
         InputError where `keep` names no module; StepError where nothing at all can be pruned.
         """
+        from ..channels.pruner import ChannelPruner
+        from ..channels.surgery import edits_between, merged
+
         before = state.torch_module()
         _check_names(self.keep, before)
         module = copy.deepcopy(before).eval()
@@ -132,6 +132,8 @@ class PruneChannels:
 
     def _ranking(self, state: ModelState, context: Context) -> Rank:
         """What ranks the units of groups by this pass's criterion."""
+        from ..channels.importance import by_batchnorm, by_norm, by_random, by_taylor
+        from ..training.losses import loss_for
 
         def rank(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importance:
             match self.criterion:
@@ -150,6 +152,8 @@ class PruneChannels:
         return rank
 
     def _recover(self, module: nn.Module, options: TrainingOptions, context: Context, step: int) -> None:
+        from ..training.loop import train
+
         scratch = context.scratch / f"step-{step}"
         scratch.mkdir(parents=True, exist_ok=True)
         result = train(
