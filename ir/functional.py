@@ -20,8 +20,9 @@ _COPIES = ("clone", "detach", "alias", "lift_fresh_copy")
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The program with the same outputs, without in-place operators, dropout, copies, and changes of its own inputs.
 
-    The graph of `program` is used up. StepError where dropout stays on in evaluation mode, or where answers depend on
-    earlier calls, because a buffer is both read and changed.
+    Where some outputs are no tensors (None, numbers), the others come as a tuple. The graph of `program` is used up.
+    StepError where dropout stays on in evaluation mode, where answers depend on earlier calls, because a buffer is both
+    read and changed, or where there is no tensor among the outputs.
     """
     for node in _named(program.graph, (*_DROPOUTS, *(f"{name}_" for name in _DROPOUTS))):
         _refuse_randomness(node)
@@ -36,7 +37,7 @@ def functional(program: ExportedProgram) -> ExportedProgram:
     for node in _named(program.graph, _COPIES):
         if not node.kwargs.get("memory_format"):
             _stand_aside(program.graph, node)
-    _name_outputs(program)
+    _settle_outputs(program)
     program.graph.lint()
     program.graph_module.recompile()
     return program
@@ -143,11 +144,22 @@ def _drop_changes(program: ExportedProgram) -> None:
             )
 
 
-def _name_outputs(program: ExportedProgram) -> None:
-    """The signature calls outputs as the graph does; outputs that are no tensors (None, numbers) have no name."""
+def _settle_outputs(program: ExportedProgram) -> None:
+    """Outputs that no node computes (None, numbers) are gone, and the signature calls the others as the graph does."""
     from torch.fx import Node
+    from torch.utils._pytree import tree_structure
 
+    signature, call = program.graph_signature, program.module_call_graph[0].signature
     output = next(node for node in program.graph.nodes if node.op == "output")
-    for value, spec in zip(output.args[0], program.graph_signature.output_specs, strict=True):
-        if isinstance(value, Node):
-            spec.arg.name = value.name
+    pairs = zip(output.args[0], signature.output_specs, strict=True)
+    kept = [(value, spec) for value, spec in pairs if isinstance(value, Node)]
+    if not kept:
+        raise StepError("export: the network gives no tensor")
+    for value, spec in kept:
+        spec.arg.name = value.name
+    if len(kept) == len(signature.output_specs) or call is None:
+        return
+    output.args = (tuple(value for value, _ in kept),)
+    signature.output_specs = [spec for _, spec in kept]
+    call.outputs = [spec.arg for _, spec in kept]
+    call.out_spec = tree_structure(tuple(range(len(kept))))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from edgewright.ir.errors import StepError
 from edgewright.ir.functional import functional
-from edgewright.ir.graph import export, operator
+from edgewright.ir.graph import editable, export, lifted, operator
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves
@@ -177,8 +177,9 @@ OUTPUTS: dict[str, Callable[[Network, Tensor], object]] = {
     "dropout": lambda net, x: net.dropouts(net.convolution(x)),
     "the input": lambda net, x: (net.dropouts(x), net.convolution(x)),
     "twice": lambda net, x: [y := net.convolution(x), y],
-    "nothing": lambda net, x: (net.convolution(x), None),
-    "a number": lambda net, x: {"scores": net.convolution(x), "version": 3},
+    "beside nothing": lambda net, x: (net.convolution(x), None),
+    "beside a number": lambda net, x: {"scores": net.convolution(x), "version": 3},
+    "nested": lambda net, x: {"scores": [net.convolution(x), (x,)]},
     "changed": lambda net, x: (y := net.convolution(x), y.relu_()),
 }
 
@@ -190,10 +191,13 @@ def test_outputs_are_those_of_the_code_even_when_stored(
     network, program = traced(forward)
     torch.export.save(program, tmp_path / "program.pt2")
     stored = torch.export.load(tmp_path / "program.pt2")
-    expected = tree_leaves(network(IMAGE.clone()))
-    for found in (tree_leaves(each.module()(IMAGE.clone())) for each in (program, stored)):
-        assert len(found) == len(expected)
-        assert all(
-            torch.equal(*pair) if isinstance(pair[0], Tensor) else pair[0] == pair[1]
-            for pair in zip(found, expected, strict=True)
-        )
+    expected = [leaf for leaf in tree_leaves(network(IMAGE.clone())) if isinstance(leaf, Tensor)]
+    for each in (program, stored, lifted(editable(program), program)):
+        found = tree_leaves(each.module()(IMAGE.clone()))
+        assert all(map(torch.equal, found, expected))
+        assert len(found) == len(expected) == len(each.graph_signature.user_outputs)
+
+
+def test_a_network_that_gives_no_tensor_is_refused() -> None:
+    with pytest.raises(StepError, match="export: the network gives no tensor"):
+        traced(lambda net, x: None)
