@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,16 +59,20 @@ def _read_safetensors(path: Path, where: str, key: str) -> Any:
 def _read_pickle(path: Path, where: str, key: str) -> Any:
     import torch
 
+    expected = "a state dict of tensors"
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # what torch warns of here, it refuses next
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {asked[1]}" if asked else str(error).splitlines()[0]
-        found = f"'{path.name}', refused because {reason}, which would run code; nothing of it was run. {_ADVICE}"
+        reason = (
+            f"because it asks for {asked[1]}, which would run code" if asked else "because torch.save wrote no such"
+        )
+        found = f"'{path.name}', refused {reason}; nothing of it was run; {_ADVICE}"
+        raise InputError(Problem(where, key, expected, found)) from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        found = f"'{path.name}': {str(error).splitlines()[0] if str(error) else type(error).__name__}. {_ADVICE}"
-        raise InputError(Problem(where, key, "a state dict of tensors", found)) from error
-    raise InputError(Problem(where, key, "a state dict of tensors", found))
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(Problem(where, key, expected, f"'{path.name}': {reason}; {_ADVICE}")) from error
 
 
 def _not_a_state_dict(loaded: Any, where: str, key: str, name: str) -> Problem | None:
@@ -75,7 +80,7 @@ def _not_a_state_dict(loaded: Any, where: str, key: str, name: str) -> Problem |
 
     expected = "a state dict: a mapping of names to tensors"
     if not isinstance(loaded, Mapping):
-        return Problem(where, key, expected, f"'{name}': a {type(loaded).__name__}. {_ADVICE}")
+        return Problem(where, key, expected, f"'{name}': a {type(loaded).__name__}; {_ADVICE}")
     others = [str(entry) for entry, value in loaded.items() if not isinstance(value, torch.Tensor)]
     if not others:
         return None

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,9 +96,13 @@ class Ran:
         return json.loads(self.out)
 
 
-def run_program(*arguments: object, **options: Any) -> Ran:
-    """The real command line in a process of its own, which finds nothing by standing in some folder (-P)."""
-    command = [sys.executable, "-P", "-c", "from edgewright.deploy import main; main()", *map(str, arguments)]
+PROGRAM = (sys.executable, "-P", "-c", "from edgewright.deploy import main; main()")
+"""The real command line in a process of its own, which finds nothing by standing in some folder (-P)."""
+
+
+def run_program(*arguments: object, under: Sequence[str] = (), **options: Any) -> Ran:
+    """What became of the command line with these arguments; `under` is the command that starts it, if not this one."""
+    command = [*under, *PROGRAM, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
     return Ran(done.returncode, done.stdout, done.stderr)
 
