@@ -27,9 +27,12 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def step_key(step: Pass, before: str, data: Mapping[str, str], seed: int) -> str:
-    """The key of a step: its text, the state it starts from, the data that it reads, seed and library versions."""
-    return digest("step", to_text(step), before, dict(data), seed, library_versions(), own_source())
+def step_key(step: Pass, before: str, data: Mapping[str, str], task: str, seed: int) -> str:
+    """The key of a step: its text, the state it starts from, what its context gives it, and library versions.
+
+    `data` holds the fingerprint of each split that the step reads; `task` and `seed` are the recipe's.
+    """
+    return digest("step", to_text(step), before, dict(data), task, seed, library_versions(), own_source())
 
 
 def emit_key(emitter: Emitter, target: Target, before: str) -> str:

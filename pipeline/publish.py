@@ -47,18 +47,25 @@ def replace_folder(folder: Path, write: Callable[[Path], None], store: Store) ->
     fresh, old = folder.parent / f".{folder.name}.new", folder.parent / f".{folder.name}.old"
     with store.lock(f"publish-{digest(str(folder.resolve()))}"):
         try:
+            _put_back(old, folder)
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir()
             write(fresh)
-            shutil.rmtree(old, ignore_errors=True)
             if folder.exists():
                 folder.rename(old)
             fresh.rename(folder)
         except OSError as error:
             raise storage_error(error, folder) from error
         finally:
+            _put_back(old, folder)
             shutil.rmtree(fresh, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    """What was moved out of the way is in its place again, if nothing new came there; otherwise it is gone."""
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def is_current(folder: Path, build: str, results: dict[str, Any]) -> bool:

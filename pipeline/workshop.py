@@ -98,7 +98,7 @@ class Workshop:
         chain = [keys.digest("model", self.model_print, [asdict(spec) for spec in self.inputs])]
         for planned in plan.steps:
             data = {split: self.data_print(split) for split in sorted(planned.step.reads)}
-            chain.append(keys.step_key(planned.step, chain[-1], data, self.recipe.seed))
+            chain.append(keys.step_key(planned.step, chain[-1], data, self.recipe.task, self.recipe.seed))
         return tuple(chain)
 
     def make(self, plan: Plan, target: Target) -> Made:
