@@ -96,6 +96,8 @@ def main() -> None:
         app(prog_name="edgewright")
     except EdgewrightError as error:
         _end(error, str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        _end(error, f"{error.name} is not installed for {sys.executable}; `edgewright doctor` tells what is missing", 1)
     except OSError as error:
         place = error.filename or "standard output"
         _end(error, f"{place}: could not be read or written: {error.strerror or error}", 1)

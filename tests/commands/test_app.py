@@ -163,5 +163,30 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
     assert ended.stderr == ""
 
 
+def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program in a Python in which one package can't be found."""
+    hide = (
+        "import sys, importlib.abc\n"
+        "class Hidden(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name.split('.')[0] == {module!r}:\n"
+        f"            raise ModuleNotFoundError('No module named {module}', name={module!r})\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        "from edgewright.deploy import main\nmain()"
+    )
+    return subprocess.run([sys.executable, "-P", "-c", hide, *arguments], capture_output=True, text=True)
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
+    ended = without("yaml", "plan", "recipe.yaml")
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"error: yaml is not installed for {sys.executable}; `edgewright doctor` tells what is missing\n"
+    )
+    ended = without("typer", "plan", "recipe.yaml")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: typer is not installed")
+
+
 def test_the_package_and_the_program_are_one_version() -> None:
     assert edgewright.__version__.count(".") == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,16 @@ def test_a_folder_of_the_targets_name_that_is_somebodys_own_is_left_alone(copy: 
     assert notes.read_text() == "mine"
     notes.unlink()
     assert edgewright("build", copy.recipe, "--out", notes.parents[1], "--cache", copy.cache).code == 0
+
+
+def test_a_runtime_that_is_not_installed_is_said_before_any_work(
+    copy: Any, edgewright: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # Python's own way to say that there is none
+    shown = edgewright("build", copy.recipe, "--out", copy.out / "none", "--cache", copy.out / "cache")
+    assert (shown.code, shown.out) == (1, "")
+    assert f"onnxruntime is not installed for {sys.executable}: pip install onnxruntime" in shown.err
+    assert not (copy.out / "cache").exists()
 
 
 def test_a_target_named_twice_is_built_once(copy: Any, edgewright: Program) -> None:
