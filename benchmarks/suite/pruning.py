@@ -1,0 +1,282 @@
+"""ResNet20 at half its multiply-accumulates and in INT8: edgewright's pruning beside torch-pruning's magnitude pruner.
+
+    python benchmarks/suite/pruning.py [--quick] [--data FOLDER] [--target NAME] [--seeds N] [--epochs N]
+
+All pruned networks get the same recovery (edgewright's training loop), then the same quantization and emission.
+Accuracy is that of the artifacts in onnxruntime, latency is taken in turns in one thread. A run that was killed goes on
+from its checkpoints in out/pruning beside this file. Writes results/pruning.md and pruning.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import _cifar
+import _measure
+import numpy as np
+
+NETWORK, PART = "resnet20_cifar10jpeg_derived", 0.5
+LATENCY_SLACK, STANDARD_ERRORS = 1.05, 2
+"""Not worse: latency within 5 % and no interval that excludes equality; accuracy within two standard errors."""
+Prune = Callable[[Any, argparse.Namespace], Any]
+
+
+@dataclass
+class Row:
+    """One network on its way: pruned or not, trained on or not, and what its artifacts do, one for each seed."""
+
+    who: str
+    how: str
+    prune: Prune | None = None
+    quantized: bool = True
+    widths: str = ""
+    macs: float = 0.0
+    times: _measure.Numbers = field(default_factory=lambda: np.zeros(0))
+    """Nanoseconds of the first seed's artifact, in turns with the other rows'."""
+    correct: _measure.Numbers = field(default_factory=lambda: np.zeros(0))
+    """(seeds, images): which images the artifacts get right."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.who}, {self.how}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one seed, little training, fewer images")
+    _cifar.add_data_option(parser)
+    parser.add_argument("--target", default="x86-avx2")
+    parser.add_argument("--seeds", type=int, help="how many (default 3)")
+    parser.add_argument("--epochs", type=float, help="of recovery (default 1)")
+    options = parser.parse_args()
+    _cifar.end_without(options.data)
+    options.seeds = options.seeds or (1 if options.quick else 3)
+    options.epochs = options.epochs or (0.1 if options.quick else 1.0)
+    options.images = 2000 if options.quick else 10_000
+    rows = [Row("not pruned", "float32", quantized=False), Row("not pruned", "INT8")]
+    ours = [Row("edgewright", criterion, by_edgewright(criterion)) for criterion in ("l2", "taylor")]
+    theirs = [
+        Row("torch-pruning", "all layers but the last", by_torch_pruning(only_inner=False)),
+        Row("torch-pruning", "first convolutions of blocks only", by_torch_pruning(only_inner=True)),
+    ]
+    rows += [*ours, *theirs]
+    measure(rows, options)
+    write(rows, ours, theirs, options)
+
+
+def measure(rows: list[Row], options: argparse.Namespace) -> None:
+    """Every row has its figures."""
+    network, samples = _cifar.network(options.data, NETWORK), _cifar.Samples(options.data, "test")
+    sessions = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, row in enumerate(rows):
+            pruned = row.prune(copy.deepcopy(network), options) if row.prune else network
+            row.widths, row.macs = widths(pruned), macs(pruned) / macs(network)
+            seeds = range(options.seeds if row.prune else 1)
+            own = [artifact(row, pruned, seed, options, Path(folder) / f"{number}-{seed}") for seed in seeds]
+            row.correct = np.stack([correct(runner, samples, options.images) for runner in own])
+            sessions.append(own[0])
+            print(f"{row.name}: {row.widths}: {np.mean(row.correct):.2%}", file=sys.stderr)
+    image = next(samples.arrays(1, 1))[0]
+    for row, times in zip(rows, _measure.in_turns(sessions, image, 200 if options.quick else 1000), strict=True):
+        row.times = times
+
+
+def by_edgewright(criterion: str) -> Prune:
+    """What a recipe with `prune: {flops: 0.5, criterion: ...}` does on the target, all else at its defaults."""
+
+    def prune(network: Any, options: argparse.Namespace) -> Any:
+        from edgewright.passes.prune_channels import PruneChannels
+        from edgewright.recipe import schema
+        from edgewright.targets import load_target
+
+        asked = schema.Prune(flops=PART, criterion=criterion)  # type: ignore[arg-type]
+        recipe: Any = schema.Recipe.model_construct(compress=schema.Compress(prune=asked))
+        step: Any = PruneChannels.for_target(load_target(options.target), recipe)
+        return step.run(state_of(network), context(options, Path(), 0)).module
+
+    return prune
+
+
+def by_torch_pruning(*, only_inner: bool) -> Prune:
+    """torch-pruning's MagnitudePruner with group norms, at the ratio that comes nearest to half the MACs.
+
+    `only_inner`: what a careful user does for a network whose shortcuts slice and pad: only the channels within the
+    blocks go, so that all the others are in the pruner's `ignored_layers`.
+    """
+
+    def at_ratio(network: Any, ratio: float) -> Any:
+        import torch
+        import torch_pruning
+
+        pruned = copy.deepcopy(network)
+        ignored = [pruned.linear]
+        if only_inner:
+            blocks = [block for stage in (pruned.layer1, pruned.layer2, pruned.layer3) for block in stage]
+            ignored += [pruned.conv1, *(block.conv2 for block in blocks)]
+        pruner = torch_pruning.pruner.MagnitudePruner(
+            pruned,
+            torch.zeros(1, 3, 32, 32),
+            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=ratio,
+            ignored_layers=ignored,
+        )
+        pruner.step()
+        return pruned
+
+    def prune(network: Any, options: argparse.Namespace) -> Any:
+        tried = [at_ratio(network, percent / 100) for percent in range(20, 71)]
+        return min(tried, key=lambda pruned: abs(macs(pruned) / macs(network) - PART))
+
+    return prune
+
+
+def artifact(row: Row, pruned: Any, seed: int, options: argparse.Namespace, out: Path) -> Any:
+    """A session of what becomes of the network: recovered where it was pruned, quantized where the row says so."""
+    from edgewright.passes import manager
+    from edgewright.passes.calibrate import Calibrate
+    from edgewright.passes.export import Export
+    from edgewright.passes.fold_batchnorm import FoldBatchnorm
+    from edgewright.passes.insert_quantization import InsertQuantization
+    from edgewright.recipe.schema import Compress, Quantize, Recipe
+    from edgewright.runtimes.onnxruntime import OnnxEmitter
+    from edgewright.targets import load_target
+
+    out.mkdir()
+    target = load_target(options.target)
+    recipe: Any = Recipe.model_construct(compress=Compress(quantize=Quantize() if row.quantized else None))
+    network = recovered(pruned, seed, options) if row.prune else pruned
+    state = state_of(network)
+    steps: list[Any] = [Export(), FoldBatchnorm()]
+    steps += [kind.for_target(target, recipe) for kind in (Calibrate, InsertQuantization) if row.quantized]
+    for step in steps:
+        state = manager.run(step, state, context(options, out, seed))
+    return _measure.session(out / OnnxEmitter().emit(state, target, out).main)
+
+
+def recovered(pruned: Any, seed: int, options: argparse.Namespace) -> Any:
+    """A trained copy; a run that is stored in out/ under its weights, options and seed is gone on with."""
+    from edgewright.ir.progress import Silent
+    from edgewright.training.loop import TrainingOptions, train
+
+    plain, augmented = _cifar.Samples(options.data, "train"), _cifar.Samples(options.data, "train", augmented=True)
+    how = TrainingOptions(
+        epochs=options.epochs,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        batch_size=64,
+        warmup=0.05,
+        patience=None,
+    )
+    network, scratch = copy.deepcopy(pruned), _measure.OUT / "pruning"
+    scratch.mkdir(parents=True, exist_ok=True)
+    data: Any = _cifar.Splits(plain, train=augmented)
+    train(network, data, "classification", how, seed=seed, scratch=scratch, progress=Silent())
+    return network
+
+
+def context(options: argparse.Namespace, scratch: Path, seed: int) -> Any:
+    from edgewright.passes.contract import Context
+
+    data: Any = _cifar.Splits(_cifar.Samples(options.data, "train"))
+    return Context(data, "classification", seed, scratch, lambda text: None)
+
+
+def state_of(network: Any) -> Any:
+    from edgewright.ir.state import InputSpec, ModelState
+
+    return ModelState((InputSpec("image", (1, 3, 32, 32)),), module=network)
+
+
+def correct(runner: Any, samples: _cifar.Samples, count: int) -> _measure.Numbers:
+    return _measure.predictions(runner, samples.arrays(1, count)) == samples.labels[:count]
+
+
+def widths(network: Any) -> str:
+    """The widths of the convolutions of each stage, those within the blocks after those between them."""
+    stages = (network.layer1, network.layer2, network.layer3)
+    inner = ["/".join(str(block.conv1.out_channels) for block in stage) for stage in stages]
+    return " ".join(f"{stage[0].conv2.out_channels}({own})" for stage, own in zip(stages, inner, strict=True))
+
+
+def macs(network: Any) -> float:
+    import torch
+    from edgewright.channels.costs import count_macs
+
+    return count_macs(network, (torch.zeros(1, 3, 32, 32),))
+
+
+def beside(one: Row, other: Row) -> tuple[str, str, bool]:
+    """What may be said of `one` beside `other`: latency, accuracy, and whether it is not worse in both."""
+    ratio, low, high = _measure.ratio(one.times, other.times)
+    slower = low > 1 or ratio > LATENCY_SLACK
+    differences = one.correct.mean(0) - other.correct.mean(0)
+    errors = [float(np.std(differences) / np.sqrt(len(differences)))]
+    seeds = one.correct.mean(1) - other.correct.mean(1)
+    if len(seeds) > 1:
+        errors.append(float(np.std(seeds, ddof=1) / np.sqrt(len(seeds))))
+    difference, error = float(differences.mean()), max(errors)
+    less_accurate = difference < -STANDARD_ERRORS * error
+    return (
+        f"{ratio:.3f} ({low:.3f} to {high:.3f})",
+        f"{100 * difference:+.2f} +- {100 * error:.2f} points",
+        not slower and not less_accurate,
+    )
+
+
+def write(rows: list[Row], ours: list[Row], theirs: list[Row], options: argparse.Namespace) -> None:
+    """The tables, with what was done and the machine that they belong to."""
+    lines = []
+    for row in rows:
+        ratio, low, high = _measure.ratio(row.times, rows[0].times)
+        seeds = " ".join(f"{part:.2%}" for part in row.correct.mean(1))
+        speed = [f"{np.median(row.times) / 1e6:.3f}", f"{ratio:.3f} ({low:.3f} to {high:.3f})"]
+        lines.append([row.who, row.how, row.widths, f"{row.macs:.3f}", *speed, seeds, f"{row.correct.mean():.2%}"])
+    headers = [
+        "by",
+        "how",
+        "widths: stage (within its blocks)",
+        "MACs",
+        "ms",
+        "of float's ms",
+        "top-1 by seed",
+        "top-1",
+    ]
+    claims = []
+    for one in ours:
+        for other in theirs:
+            latency, accuracy, is_fine = beside(one, other)
+            claims.append([one.how, other.how, latency, accuracy, "not worse" if is_fine else "worse"])
+    claim_headers = ["edgewright", "torch-pruning", "latency", "top-1, paired", "verdict"]
+    text = (
+        f"{NETWORK}, half its multiply-accumulates pruned, {options.epochs:g} epochs of recovery on 10,000 images"
+        f" (AdamW, the same for all), INT8 as {options.target} wants it; {options.images} test images; one thread, in"
+        f" turns.\n\n{_measure.table(headers, lines)}\n\nEdgewright beside torch-pruning (95 % interval of the"
+        " latency ratio; standard error of the difference of top-1, the larger of that over images and that over"
+        f" seeds):\n\n{_measure.table(claim_headers, claims)}"
+    )
+    stored = [
+        {
+            "by": row.who,
+            "how": row.how,
+            "widths": row.widths,
+            "macs": row.macs,
+            "ms": float(np.median(row.times)) / 1e6,
+            "top1": row.correct.mean(1).tolist(),
+        }
+        for row in rows
+    ]
+    where = _measure.origin("onnxruntime", "torch", "torch-pruning")
+    _measure.write("pruning", text, stored, where, quick=options.quick)
+
+
+if __name__ == "__main__":
+    main()
