@@ -104,7 +104,7 @@ class Calibrate:
         with context.progress.task(f"calibrate ({self.method})", audit.expected) as advance:
             for batch in split.batches(fixed or _BATCH, limit=self.samples):
                 audit.add(batch, observers)
-                yield batch.inputs if fixed is None else _whole(batch, fixed)
+                yield batch.inputs if fixed is None else batch.filled(fixed)
                 _refuse_nonfinite(observers)
                 advance(len(batch.labels), "")
 
@@ -186,16 +186,6 @@ def _observe(
     with torch.no_grad():
         for inputs in batches:
             watcher.run(*inputs)
-
-
-def _whole(batch: Batch, size: int) -> tuple[Tensor, ...]:
-    """The inputs filled up to a fixed batch with the batch's own first samples, which then count twice or more."""
-    import torch
-
-    short = size - len(batch.labels)
-    if not short:
-        return batch.inputs
-    return tuple(torch.cat([values] * (1 + math.ceil(short / len(values))))[:size] for values in batch.inputs)
 
 
 def _refuse_nonfinite(observers: Mapping[str, Extremes]) -> None:

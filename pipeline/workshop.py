@@ -176,8 +176,8 @@ class Workshop:
         return replace(after, sha256=key)
 
     def _probe(self) -> tuple[Tensor, ...]:
-        batch = self.inputs[0].batch or PROBE_SAMPLES
-        return next(iter(self.data.split("calibration").batches(batch, limit=batch))).inputs
+        size = self.inputs[0].batch or PROBE_SAMPLES
+        return next(iter(self.data.split("calibration").batches(size, limit=size))).filled(size)
 
 
 def _write_made(folder: Path, emitted: Emitted, state: ModelState) -> None:

@@ -36,6 +36,15 @@ class Batch:
     inputs: tuple[Tensor, ...]
     labels: Tensor
 
+    def filled(self, size: int) -> tuple[Tensor, ...]:
+        """The inputs of `size` samples, for a network that takes no fewer: the first ones come again."""
+        import torch
+
+        missing = size - len(self.labels)
+        if missing <= 0:
+            return self.inputs
+        return tuple(torch.cat([values] * -(-size // len(values)))[:size] for values in self.inputs)
+
 
 class Split(Protocol):
     """One named set of samples."""

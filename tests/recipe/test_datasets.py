@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from edgewright.ir.errors import InputError
-from edgewright.recipe.datasets import load_data
+from edgewright.recipe.datasets import Batch, load_data
 from edgewright.recipe.schema import load_recipe
 
 GIVEN = """
@@ -175,3 +175,12 @@ def test_a_subset_gives_its_samples_in_its_order_and_may_be_narrowed_again(write
     assert next(split.batches(4)).labels.tolist() == [7, 3, 40, 9]
     assert next(split.subset([2, 0]).batches(4)).labels.tolist() == [40, 7]
     assert sorted(next(split.batches(4, order_seed=1)).labels.tolist()) == [3, 7, 9, 40]
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 8])
+def test_a_batch_is_filled_up_with_its_own_first_samples(size):
+    batch = Batch((torch.arange(3), torch.arange(6).reshape(3, 2)), torch.arange(3))
+    first, second = batch.filled(size)
+    expected = [0, 1, 2, 0, 1, 2, 0, 1][: max(size, 3)]
+    assert first.tolist() == expected
+    assert second[:, 0].tolist() == [2 * index for index in expected]
