@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 _DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 _COPIES = ("clone", "detach", "alias", "lift_fresh_copy")
 """What hands out its input's values and, where nothing is changed in place, stands for nothing else."""
+_OTHER_NAMES = {
+    **dict.fromkeys(("swapaxes", "swapdims"), "transpose"),
+    **dict.fromkeys(("concat", "concatenate"), "cat"),
+    "clip": "clamp",
+    "multiply": "mul",
+    "subtract": "sub",
+    "divide": "div",
+    "true_divide": "div",
+}
+"""Operators that only are other names of operators, which rules and runtimes know by one name."""
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:
@@ -37,6 +47,8 @@ def functional(program: ExportedProgram) -> ExportedProgram:
     for node in _named(program.graph, _COPIES):
         if not node.kwargs.get("memory_format"):
             _stand_aside(program.graph, node)
+    for node in _named(program.graph, tuple(_OTHER_NAMES)):
+        _name_plainly(node)
     _settle_outputs(program)
     program.graph.lint()
     program.graph_module.recompile()
@@ -70,6 +82,15 @@ def _stand_aside(graph: Graph, node: Node) -> None:
     """What read the node reads its input instead."""
     node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
     graph.erase_node(node)
+
+
+def _name_plainly(node: Node) -> None:
+    import torch
+
+    _, packet, overload = str(node.target).split(".")
+    plain = getattr(torch.ops.aten, _OTHER_NAMES[packet])
+    node.target = getattr(plain, "int" if plain == torch.ops.aten.transpose else overload)
+    node._rename(operator(node))
 
 
 def _is_in_place(node: Node) -> bool:

@@ -112,6 +112,28 @@ def test_a_copy_does_not_follow() -> None:
     assert operators(program) == ["conv2d", "relu", "mul"]
 
 
+@pytest.mark.parametrize(("call", "plain"), [
+    (lambda x: torch.swapaxes(x, 1, 2), "transpose"),
+    (lambda x: torch.swapdims(x, 1, 3), "transpose"),
+    (lambda x: torch.concat([x, x], 1), "cat"),
+    (lambda x: torch.concatenate([x, x], 1), "cat"),
+    (lambda x: torch.clip(x, 0, 1), "clamp"),
+    (lambda x: torch.clip(x, x, 2 * x), "clamp"),
+    (lambda x: torch.multiply(x, x), "mul"),
+    (lambda x: torch.multiply(x, 3), "mul"),
+    (lambda x: torch.subtract(x, x, alpha=2), "sub"),
+    (lambda x: torch.divide(x, 3), "div"),
+    (lambda x: torch.true_divide(x, x), "div"),
+])  # fmt: skip
+def test_an_operator_has_one_name(call: Callable[[Tensor], Tensor], plain: str) -> None:
+    network = Network(lambda self, x: call(self.convolution(x))).eval()
+    program = functional(export(network, (IMAGE,), open_batch=True))
+    names = [operator(node) for node in program.graph.nodes if operator(node)]
+    assert plain in names
+    assert set(names) <= {"conv2d", "mul", plain}
+    torch.testing.assert_close(program.module()(IMAGE), network(IMAGE), equal_nan=True)
+
+
 def test_dropout_of_every_kind_is_gone() -> None:
     def forward(net: Network, x: Tensor) -> Tensor:
         return net.dropouts(net.convolution(x))
