@@ -60,29 +60,32 @@ def main() -> None:
 
 
 def make_rows(names: list[str], options: argparse.Namespace) -> None:
-    """Every network has its row in the file of results, and the table is written after each."""
+    """Every network has its row in the file of results, and the page is written at the end."""
     kept = (_measure.OUT if options.quick else _measure.RESULTS) / "coverage.json"
     kept.parent.mkdir(exist_ok=True)
-    document = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
-    rows: dict[str, Row] = {row["network"]: row for row in document.get("rows", ())}
     wanted = options.network or (QUICK if options.quick else names)
     for number, name in enumerate(wanted, 1):
-        if name in rows and not {name, "all"} & {*options.again}:
+        if name in read(kept) and not {name, "all"} & {*options.again}:
             continue
         row = {"network": name, **in_own_process(OURS, name, options.limit, options)}
         row["peer"] = in_own_process(PEER, name, PEER_SECONDS, options)
         row["made"] = _measure.origin("onnxruntime", "torch", "torch-pruning")
-        rows[name] = row
         print(f"{number} of {len(wanted)}: {_coverage_table.short(row)}", file=sys.stderr, flush=True)
+        rows = {**read(kept), name: row}
+        partial = kept.with_suffix(f".{os.getpid()}")
         finished = [rows[entry] for entry in names if entry in rows]
-        partial = kept.with_suffix(".part")
         partial.write_text(json.dumps({"rows": finished}, indent=1) + "\n", "utf-8")
         partial.replace(kept)
-    finished = [rows[entry] for entry in names if entry in rows]
-    text = _coverage_table.document(finished, len(names), options.target)
+    text = _coverage_table.document([*read(kept).values()], len(names), options.target)
     docs = Path(__file__).resolve().parents[2] / "docs"
     ((_measure.OUT if options.quick else docs) / "coverage.md").write_text(text, "utf-8")
     print(text)
+
+
+def read(kept: Path) -> dict[str, Row]:
+    """The rows that are finished, by network; another run may add to the same file meanwhile."""
+    document = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    return {row["network"]: row for row in document.get("rows", ())}
 
 
 def in_own_process(who: str, name: str, limit_seconds: float, options: argparse.Namespace) -> Row:
