@@ -53,14 +53,15 @@ def command(
     from ..pipeline.planning import targets_of
     from ..pipeline.store import Store, default_root
     from ..recipe.schema import load_recipe
-    from .console import Terminal
+    from .console import Terminal, results_only
 
     terminal = Terminal()
     loaded = load_recipe(recipe, set_ or ())
     targets = targets_of(loaded, target or ())
     _require_runtimes(targets)
     store = Store(cache or default_root(), terminal)
-    results = build(loaded, targets, out, store, terminal)
+    with results_only():
+        results = build(loaded, targets, out, store, terminal)
     if as_json:
         typer.echo(json.dumps({"schema": 1, "results": [result.to_json() for result in results]}, indent=2))
     else:

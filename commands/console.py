@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 from ..ir.progress import Advance
@@ -13,8 +14,24 @@ from ..ir.progress import Advance
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+"""File descriptors."""
 PLAIN_SECONDS = 5.0
 """How often a line tells of work under way where no terminal shows a bar."""
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """What user code, libraries and child processes print goes to standard error; standard output is for results."""
+    sys.stdout.flush()
+    kept = os.dup(STANDARD_OUTPUT)
+    os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, STANDARD_OUTPUT)
+        os.close(kept)
 
 
 class Terminal:

@@ -102,6 +102,17 @@ def test_a_folder_of_the_targets_name_that_is_somebodys_own_is_left_alone(copy: 
     assert edgewright("build", copy.recipe, "--out", notes.parents[1], "--cache", copy.cache).code == 0
 
 
+def test_what_user_code_prints_never_mixes_with_the_document(copy: Any, program: Program) -> None:
+    """Printed at import, while samples are read, and by a child process; the document is read all the same."""
+    chatter = "import os, sys\nprint('from print')\nos.system('echo from a child')\nos.write(1, b'from a library')\n"
+    (copy.recipe.parent / "data.py").write_text(chatter + (copy.recipe.parent / "data.py").read_text())
+    ran = program("build", *copy.arguments(), "--json")
+    assert ran.code == 0
+    assert ran.document()["results"][0]["status"] == "ok"
+    for text in ("from print", "from a child", "from a library"):
+        assert text in ran.err
+
+
 def test_a_runtime_that_is_not_installed_is_said_before_any_work(
     copy: Any, edgewright: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,28 @@ print("result")
 """
 
 
+PRINTING = """
+import os
+from edgewright.commands.console import results_only
+print("before")
+try:
+    with results_only():
+        print("print")
+        os.system("echo child")
+        os.write(1, b"library")
+        raise ValueError("what ends it")
+except ValueError:
+    print("after")
+os.write(1, b"result")
+"""
+
+
+def test_standard_output_is_for_results() -> None:
+    ended = subprocess.run([sys.executable, "-u", "-c", PRINTING], capture_output=True, text=True, check=True)
+    assert ended.stdout == "before\nafter\nresult"
+    assert ended.stderr == "print\nchild\nlibrary"
+
+
 def on_a_terminal(code: str) -> tuple[str, str]:
     """What the program writes to its standard output, and to the terminal that is its standard error."""
     reading, terminal = pty.openpty()
