@@ -140,11 +140,11 @@ def _allowed(is_quantized: bool, is_simulated: bool) -> float:
 
 
 def _whole_batches(workshop: Workshop, state: ModelState) -> list[tuple[Tensor, ...]]:
-    """Inputs of about `SAMPLES` evaluation samples, in batches that the state's graph takes."""
+    """Inputs of about `SAMPLES` evaluation samples, in batches that the graph takes, filled up where need be."""
     is_open = has_open_batch(state.exported_program())
     size = 32 if is_open else (workshop.inputs[0].batch or 1)
-    batches = [batch.inputs for batch in workshop.data.split("evaluation").batches(size, limit=SAMPLES)]
-    return [inputs for inputs in batches if is_open or len(inputs[0]) == size]
+    batches = workshop.data.split("evaluation").batches(size, limit=SAMPLES)
+    return [batch.inputs if is_open else batch.filled(size) for batch in batches]
 
 
 def _simulate(module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> list[np.ndarray]:
