@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..devices.machine import host_target
+from ..ir.errors import InputError, Problem
 from ..passes import ALL, manager
 from ..runtimes import emitter
 from ..targets import load_target, own_names
@@ -33,9 +34,25 @@ def resolve(name: str, recipe: Recipe | None = None) -> Target:
 
 
 def targets_of(recipe: Recipe, names: Sequence[str] = ()) -> tuple[Target, ...]:
-    """The profiles that were named, or else those that the recipe names, each once."""
-    found = [resolve(name, recipe) for name in names or recipe.targets]
-    return tuple({target.name: target for target in found}.values())
+    """The profiles that were named, or else those that the recipe names, each once.
+
+    InputError with every problem of all of them, or where two that differ have one name, and so one folder.
+    """
+    found: dict[str, Target] = {}
+    problems: list[Problem | str] = []
+    for name in names or recipe.targets:
+        try:
+            target = resolve(name, recipe)
+        except InputError as error:
+            problems += error.problems
+            continue
+        if found.setdefault(target.name, target) != target:
+            problems.append(
+                Problem("target", name, "profiles of different names", f"another one called '{target.name}'")
+            )
+    if problems:
+        raise InputError(problems)
+    return tuple(found.values())
 
 
 def plan(recipe: Recipe, target: Target) -> Plan:

@@ -190,4 +190,5 @@ def _remember(path: Path, stamps: Mapping[str, str], fingerprint: str) -> None:
             json.dump(kept, file)
         os.replace(file.name, path)
     except OSError as error:
-        raise InputError(Problem(str(path.parent), "", "a folder that can be written", str(error))) from error
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(Problem(str(path.parent), "", "a folder that can be written", reason)) from error

@@ -80,6 +80,24 @@ def test_a_typed_path_of_a_profile_starts_in_the_working_folder(
     assert "plan for board" in edgewright("plan", recipe_file, "--target", "./board.yaml").out
 
 
+def test_two_profiles_of_one_name_are_not_taken_for_one(recipe_file: Path, edgewright: Callable[..., Any]) -> None:
+    paths = [recipe_file.with_name(name) for name in ("first.yaml", "second.yaml")]
+    for threads, path in enumerate(paths, start=1):
+        path.write_text(f"name: board\nsummary: mine\nextends: x86-avx2\nthreads: {threads}\n")
+    shown = edgewright("plan", recipe_file, "--target", paths[0], "--target", paths[1])
+    assert (shown.code, shown.out) == (2, "")
+    assert f"target: {paths[1]}: expected profiles of different names, got another one called 'board'" in shown.err
+    paths[1].write_text(paths[0].read_text())
+    assert edgewright("plan", recipe_file, "--target", paths[0], "--target", paths[1]).out.count("plan for") == 1
+
+
+def test_every_target_that_is_wrong_is_named(recipe_file: Path, edgewright: Callable[..., Any]) -> None:
+    shown = edgewright("plan", recipe_file, "--target", "one", "--target", "x86-avx2", "--target", "./two.yaml")
+    assert (shown.code, shown.out) == (2, "")
+    assert "got 'one'" in shown.err
+    assert "two.yaml: expected a readable file" in shown.err
+
+
 def test_an_unknown_target_ends_with_2_and_prints_nothing(recipe_file: Path, edgewright: Callable[..., Any]) -> None:
     shown = edgewright("plan", recipe_file, "--target", "x86-avx3", "--json")
     assert (shown.code, shown.out) == (2, "")
