@@ -14,6 +14,8 @@ from ..benchmarks.compare import compare
 from ..benchmarks.latency import LatencyReport
 from ..benchmarks.report import Measured, Summary
 from ..devices import machine
+from ..recipe.code_files import code_files
+from ..recipe.user_code import referenced_file
 from ..runtimes import open_runner
 from .keys import digest, own_source, runtime_version
 from .parity import prove
@@ -78,9 +80,10 @@ def _measured(made: Made, evaluation: Evaluation, report: LatencyReport, is_reus
 
 def _evaluate(workshop: Workshop, made: Made, device: Device) -> tuple[Evaluation, bool]:
     recipe, store = workshop.recipe, workshop.store
-    judged_by = recipe.task
-    if ":" in judged_by:
-        judged_by += sha256_of(recipe.folder / judged_by.rpartition(":")[0])
+    judged_by = [recipe.task]
+    if ":" in recipe.task:
+        own = code_files(referenced_file(recipe.folder, recipe.task))
+        judged_by += [sha256_of(file) for file in own]
     data = workshop.data_print("evaluation")
     key = digest("evaluate", made.content, data, judged_by, runtime_version(made.runtime), device.name, own_source())
     with store.lock(key):
