@@ -81,8 +81,13 @@ def _translate(program: ExportedProgram, input_names: list[str]) -> onnx_ir.Mode
         raise StepError(f"onnxruntime: an input can't be called '{min(taken)}': an output has that name")
     try:
         return _export(_decomposed_where_asked(program), input_names, output_names)
-    except torch.onnx.errors.OnnxExporterError:
-        pass  # an operator that torch.export takes apart unasked, such as batch norm
+    except torch.onnx.errors.OnnxExporterError:  # an operator that torch.export takes apart unasked, as batch norm
+        return _translate_traced_again(program, input_names, output_names)
+
+
+def _translate_traced_again(program: ExportedProgram, input_names: list[str], output_names: list[str]) -> onnx_ir.Model:
+    import torch
+
     try:
         return _export(program, input_names, output_names)
     except torch.onnx.errors.OnnxExporterError as error:

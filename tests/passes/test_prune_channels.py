@@ -157,18 +157,11 @@ def test_half_of_the_channels_that_can_go(networks: ModuleType, tmp_path: Path) 
     assert widths(state.torch_module()) == {"layers.1": 16, "layers.3": 8, "head": 10}
 
 
-def test_an_amount_that_is_out_of_reach_is_warned_about(networks: ModuleType, tmp_path: Path) -> None:
-    warnings: list[str] = []
-
-    class Listener:
-        task = staticmethod(Context(Splits(), "", 0, tmp_path, str).progress.task)
-        note = staticmethod(str)
-        warn = staticmethod(warnings.append)
-
-    context = Context(Splits(), "classification", 0, tmp_path, lambda note: None, Listener())
+def test_an_amount_that_is_out_of_reach_is_warned_about(networks: ModuleType, tmp_path: Path, listener: Any) -> None:
+    context = Context(Splits(), "classification", 0, tmp_path, listener.said.append, listener)
     PruneChannels(0.95, multiple=8).run(ModelState(SPECS, networks.random(networks.Attention)), context)
-    assert len(warnings) == 1
-    assert "asked for 95.0%" in warnings[0]
+    assert len(listener.warnings) == 1
+    assert "asked for 95.0%" in listener.warnings[0]
 
 
 def test_a_network_without_prunable_layers_fails_with_the_reasons(tmp_path: Path) -> None:

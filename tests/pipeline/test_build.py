@@ -23,14 +23,6 @@ from edgewright.recipe.schema import load_recipe
 PROGRAM = "from edgewright.deploy import main; main()"
 
 
-class Listener(Silent):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
 def run(recipe_file: Path, root: Path, *overrides: str, listener: Silent | None = None) -> Result:
     recipe = load_recipe(recipe_file, overrides)
     listener = listener or Silent()
@@ -96,13 +88,12 @@ def test_a_changed_calibration_option_reruns_only_from_there(recipe_file: Path, 
 
 
 @pytest.mark.slow
-def test_a_damaged_entry_is_rebuilt_to_the_same_artifact(recipe_file: Path, tmp_path: Path) -> None:
+def test_a_damaged_entry_is_rebuilt_to_the_same_artifact(recipe_file: Path, tmp_path: Path, listener: Any) -> None:
     run(recipe_file, tmp_path)
     before = artifact_hash(tmp_path)
     for kind, name in (("steps", "program.pt2"), ("artifacts", "model.onnx")):
         for path in (tmp_path / "cache" / kind).glob(f"*/{name}"):
             path.write_bytes(path.read_bytes()[:-10])
-    listener = Listener()
     run(recipe_file, tmp_path, listener=listener)
     assert any("is damaged" in warning for warning in listener.warnings)
     assert artifact_hash(tmp_path) == before

@@ -14,14 +14,6 @@ from edgewright.ir.progress import Silent
 from edgewright.pipeline.store import Store, default_root
 
 
-class Listener(Silent):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
 def fill(text: str) -> Any:
     return lambda folder: (folder / "file").write_text(text)
 
@@ -42,8 +34,7 @@ def test_json_results(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["file", "seal.json"])
-def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, name: str) -> None:
-    listener = Listener()
+def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, name: str, listener: Any) -> None:
     store = Store(tmp_path, listener)
     damaged = store.put("steps", "key", fill("text")) / name
     damaged.write_text("other")
