@@ -22,6 +22,7 @@ from edgewright.passes.contract import Context
 from edgewright.recipe.datasets import Data, DatasetSplit, DataSource
 from edgewright.recipe.schema import Recipe
 from edgewright.recipe.user_code import UserFolder
+from edgewright.ship import manifest
 from edgewright.targets import Target, load_target
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,6 +138,13 @@ class Built:
             out=folder / self.out.name,
             cache=folder / self.cache.name,
         )
+
+    def reseal(self) -> None:
+        """The artifact's manifest says of every file what it is now, as one who forges an artifact has it say."""
+        file = self.artifact / manifest.FILE
+        document = json.loads(file.read_text())
+        document["files"] = {name: manifest.entry_of(file.parent / name).model_dump() for name in document["files"]}
+        file.write_text(json.dumps(document))
 
     def arguments(self) -> list[str]:
         """What `build` is told to do the same again."""

@@ -14,13 +14,6 @@ from edgewright.pipeline.bench import bench, device_named, verify
 from edgewright.ship import manifest
 
 
-def reseal(folder: Path) -> None:
-    """The manifest says of every file what it is now."""
-    document = json.loads((folder / manifest.FILE).read_text())
-    document["files"] = {name: manifest.entry_of(folder / name).model_dump() for name in document["files"]}
-    (folder / manifest.FILE).write_text(json.dumps(document))
-
-
 def test_devices_have_names() -> None:
     assert isinstance(device_named("local"), LocalDevice)
     with pytest.raises(InputError, match="bench: --on: expected local, the only device that is supported, got board"):
@@ -63,7 +56,7 @@ def test_outputs_that_are_further_off_than_they_may_be_are_an_error(built: Any, 
         outputs = dict(arrays)
     (step,) = [entry.step for entry in manifest.read(copy.artifact).outputs]
     np.savez(golden, **{name: values + 100 * step for name, values in outputs.items()})
-    reseal(copy.artifact)
+    copy.reseal()
     with pytest.raises(
         StepError, match=r"verify: output 'output' is 100 steps from its golden vector, expected at most"
     ):
