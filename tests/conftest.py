@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -153,15 +154,17 @@ class Built:
 
 @pytest.fixture(scope="session")
 def built(trained_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """One real build through the command line, with --json. Workers of one test session share its cache."""
+    """One real build through the command line, with --json. Workers of one test session take its steps in turns."""
     folder = tmp_path_factory.mktemp("built")
-    recipe = folder / "recipe"
-    shutil.copytree(trained_recipe, recipe, ignore=PYCACHE)
+    shutil.copytree(trained_recipe, folder / "recipe", ignore=PYCACHE)
     shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    made = Built(recipe / "recipe.yaml", folder / "out", shared / "shared-cache", Ran(0, "", ""))
-    ran = run_program("build", *made.arguments(), "--json")
-    assert ran.code == 0, ran.err
-    return replace(made, ran=ran)
+    made = Built(folder / "recipe" / "recipe.yaml", folder / "out", shared / "shared-cache", Ran(0, "", ""))
+    with (shared / "built.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ran = run_program("build", *made.arguments(), "--json")
+        assert ran.code == 0, ran.err
+        shutil.copytree(made.cache, folder / "cache")
+    return replace(made, cache=folder / "cache", ran=ran)
 
 
 class Listener(Silent):

@@ -41,9 +41,10 @@ def test_json_is_one_document_with_the_contracts_keys(built: Any) -> None:
 
 def test_progress_goes_to_standard_error_in_plain_lines(built: Any) -> None:
     lines = built.ran.err.splitlines()
-    for step in ("prune-channels", "recover", "export", "fold-batchnorm", "calibrate", "insert-quantization"):
-        assert step in lines
     assert "\x1b" not in built.ran.err
+    (result,) = built.ran.document()["results"]
+    for step in result["steps"]:
+        assert step["cached"] or step["pass"].partition("{")[0] in lines
 
 
 def test_the_artifacts_folder_is_out_and_the_targets_name(built: Any) -> None:
