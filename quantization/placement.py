@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 WEIGHTED = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear")
 _TUPLES = ("chunk", "split", "split_with_sizes", "unbind")
+_LAYOUT = ("contiguous", "clone")
+"""What only torch knows of: where a tensor's values lie in memory. They have the input's scale on every target."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def source(node: Node, rules: Rules) -> Node | None:
         inner = node.args[0]
         is_moved = operator(inner) in rules.same_scale and operator(inner) in _TUPLES  # type: ignore[arg-type]
         return inner.args[0] if is_moved else None  # type: ignore[union-attr,return-value]
-    if name not in rules.same_scale or not is_float_tensor(node) or not _only_moves(node):
+    if name not in (*rules.same_scale, *_LAYOUT) or not is_float_tensor(node) or not _only_moves(node):
         return None
     moved = node.args[0]
     return moved if is_float_tensor(moved) and not is_constant(moved) else None  # type: ignore[return-value]
