@@ -14,6 +14,8 @@ from .groups import ChannelGroup
 _FLOOR = 8
 """A layer keeps at least this fraction (one eighth) of its width: ranking over all layers can otherwise empty one,
 which no training recovers ("layer collapse", Tanaka et al. 2020, arXiv:2006.05467)."""
+CLEARLY = 0.9
+"""The last step is taken where it ends at less than this part of the distance to the goal; else channels stay."""
 _LEAST = 1e-3
 """No unit counts for less than this part of its group's average, so that logarithms are of something."""
 
@@ -82,9 +84,10 @@ def shrinkable(
 def choose_globally(groups: Sequence[Shrinking], costs: Costs, goal: float) -> None:
     """Enough is gone from `groups` for the costs to come as near to `goal` as steps allow.
 
-    Each step is the one that loses least for what it saves; the last is the one that ends nearest to the goal. A loss
-    counts by what its whole group costs: where no channel stands out, all groups then give the same part, and a
-    costly group is not emptied before the others give any.
+    Each step is the one that loses least for what it saves; the last is the one that ends nearest to the goal, and is
+    left out where that is hardly nearer than where it starts. A loss counts by what its whole group costs: where no
+    channel stands out, all groups then give the same part, and a costly group is not emptied before the others give
+    any.
     """
     stakes = {shrinking.group: costs.saved(shrinking.group, shrinking.order) for shrinking in groups}
     while costs.total > goal:
@@ -100,7 +103,7 @@ def choose_globally(groups: Sequence[Shrinking], costs: Costs, goal: float) -> N
         if costs.total - saved < goal:
             excess = costs.total - goal
             _, saved, gone, best = min(steps, key=lambda step: abs(excess - step[1]))
-            if abs(excess - saved) >= excess:
+            if abs(excess - saved) >= CLEARLY * excess:
                 return
         costs.take(best.group, best.order[best.gone : gone])
         best.gone = gone

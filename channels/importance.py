@@ -18,14 +18,17 @@ Importances = dict[ChannelGroup, list[float]]
 
 
 def by_norm(module: nn.Module, groups: Sequence[ChannelGroup], power: int) -> Importances:
-    """The norm of all weights that go with a unit, of those that make it and of those that read it.
+    """The norm of all weights that go with a unit: of those that make it, scale it and read it.
 
     Group-level norms are the criterion of DepGraph (Fang et al. 2023, arXiv:2301.12900, section 3.3).
     """
 
+    import torch
+
     def measure(group: ChannelGroup) -> Tensor:
-        total = sum(_per_unit(_channel_sums(module, member, power), member) for member in _weighted(module, group))
-        return total ** (1 / power)
+        sums = [_per_unit(_channel_sums(module, member, power), member) for member in _weighted(module, group)]
+        sums += [_per_unit(scales.abs().pow(power), member) for member, scales in _scales(module, group)]
+        return torch.stack(sums).sum(0) ** (1 / power)
 
     return {group: measure(group).tolist() for group in groups}
 
@@ -36,11 +39,7 @@ def by_batchnorm(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importanc
 
     importances = by_norm(module, groups, 2)
     for group in groups:
-        scales = [
-            _per_unit(layer.weight.detach().abs(), member)
-            for member in group.members
-            if isinstance(layer := _layer(module, member), torch.nn.modules.batchnorm._BatchNorm) and layer.affine
-        ]
+        scales = [_per_unit(values.abs(), member) for member, values in _scales(module, group)]
         if scales:
             importances[group] = torch.stack(scales).mean(0).tolist()
     return importances
@@ -118,6 +117,16 @@ def _weighted(module: nn.Module, group: ChannelGroup) -> list[Member]:
 
     kinds = (torch_pruning.ops.TORCH_CONV, torch_pruning.ops.TORCH_LINEAR)
     return [member for member in group.members if isinstance(_layer(module, member), kinds)]
+
+
+def _scales(module: nn.Module, group: ChannelGroup) -> list[tuple[Member, Tensor]]:
+    """The batch norms of the group with the scale (channels) of each."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    layers = [(member, _layer(module, member)) for member in group.members]
+    return [
+        (member, layer.weight.detach()) for member, layer in layers if isinstance(layer, _BatchNorm) and layer.affine
+    ]
 
 
 def _layer(module: nn.Module, member: Member) -> torch.nn.Module | None:

@@ -24,14 +24,15 @@ def test_norms_are_those_of_all_weights_of_a_unit(power: int, networks: ModuleTy
     module = networks.random(networks.Plain)
     group = next(group for group in groups_of(module) if group.name == "second.0")
     makes, reads = module.get_parameter("second.0.weight")[3], module.get_parameter("third.0.weight")[:, 3]
-    expected = torch.cat([makes.flatten(), reads.flatten()]).norm(power)
+    scales = module.get_parameter("second.1.weight")[3:4]
+    expected = torch.cat([makes.flatten(), scales, reads.flatten()]).norm(power)
     assert by_norm(module, [group], power)[group][3] == pytest.approx(expected.item())
 
 
 def test_norms_of_a_whole_group_of_a_grouped_convolution(networks: ModuleType) -> None:
     module = networks.random(networks.Grouped)
     group = next(group for group in groups_of(module) if group.name == "stem.0")
-    parts = [("stem.0", slice(4, 8)), ("grouped.0", slice(8, 16))]
+    parts = [("stem.0", slice(4, 8)), ("stem.1", slice(4, 8)), ("grouped.0", slice(8, 16)), ("grouped.1", slice(8, 16))]
     weights = [module.get_parameter(f"{name}.weight")[rows].flatten() for name, rows in parts]
     weights.append(module.get_parameter("last.0.weight")[:, 8:16].flatten())
     assert by_norm(module, [group], 2)[group][1] == pytest.approx(torch.cat(weights).norm().item())
