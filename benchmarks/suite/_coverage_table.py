@@ -134,7 +134,7 @@ def legend() -> str:
         " for which both name the same class; *gap*: how far apart the two classes' outputs are in the simulated model"
         " where they don't. *seconds*: all stages on one thread of a machine that others used too,"
         " with the slowest.\n\nWhere artifact and simulated model part, it begins with a sum next to a half that rounds"
-        " to the other side: the simulated model sums in float32 what the runtime sums in integers. See the next section."
+        " to the other side: the simulated model sums in float32 what the runtime sums in integers (next section)."
         " Random weights, unlike trained ones, let such a difference grow from layer to layer."
     )
 
