@@ -179,7 +179,7 @@ def peers(rows: Sequence[Row]) -> str:
     failures = [[row["network"], row["peer"]["error"]] for row in rows if row["peer"]["error"] is not None]
     about = (
         "`MagnitudePruner` with group norms, `pruning_ratio=0.3`, the layer that gives the classes ignored, all else at"
-        " its defaults; 60 s for each network. It prunes channels, not multiply-accumulates, by that ratio."
+        " its defaults; 60 s of processor time for each network. Its ratio is one of channels."
     )
     return f"{about}\n\n{_measure.table(['network', 'what it said'], failures)}" if failures else about
 
