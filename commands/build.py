@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from ..pipeline.build import Result
-    from ..targets import Target
     from .console import Terminal
 
 
@@ -58,7 +54,6 @@ def command(
     terminal = Terminal()
     loaded = load_recipe(recipe, set_ or ())
     targets = targets_of(loaded, target or ())
-    _require_runtimes(targets)
     store = Store(cache or default_root(), terminal)
     with results_only():
         results = build(loaded, targets, out, store, terminal)
@@ -71,17 +66,6 @@ def command(
     for result in results:
         _complain(result, terminal, as_json)
     raise typer.Exit(exit_code(results))
-
-
-def _require_runtimes(targets: Sequence[Target]) -> None:
-    """StepError where a runtime that the artifacts must prove themselves in is missing, before any work is done."""
-    from ..ir.errors import StepError
-
-    missing = sorted({target.runtime for target in targets if importlib.util.find_spec(target.runtime) is None})
-    if missing:
-        raise StepError(
-            f"{' and '.join(missing)} is not installed for {sys.executable}: pip install {' '.join(missing)}"
-        )
 
 
 def _complain(result: Result, terminal: Terminal, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..devices import machine
 from ..devices.local import LocalDevice
-from ..ir.errors import EdgewrightError, InputError
+from ..ir.errors import EdgewrightError, InputError, Problem, StepError
 from . import publish
 from .budget import Verdict, verdicts
 from .judge import ARTIFACT, BASELINE, Judgement, judge
 from .parity import Golden
 from .planning import baseline_plan, plan
+from .store import storage_error
 from .workshop import Made, Workshop
 
 if TYPE_CHECKING:
@@ -90,15 +93,19 @@ def _build_one(workshop: Workshop, target: Target, out: Path, device: Device) ->
         return _built(workshop, target, out, device)
     except EdgewrightError as error:
         return Result(target.name, target.runtime, "failed", error=error)
+    except OSError as error:
+        return Result(target.name, target.runtime, "failed", error=storage_error(error, out))
 
 
 def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Result:
+    _require_runtime(target)
+    publish.check_replaceable(out / target.name)
     threads = _threads(workshop.recipe, target)
     planned, uncompressed = plan(workshop.recipe, target), baseline_plan(workshop.recipe, target)
     for split in sorted({split for step in planned.steps for split in step.step.reads} | {"evaluation"}):
         workshop.data_print(split)
     artifact = workshop.make(planned, target)
-    baseline = workshop.make(uncompressed, target)
+    baseline = workshop.make(uncompressed, target, "baseline: ")
     unlike = machine.mismatches(target, machine.this_machine())
     judgement = judge(workshop, baseline, artifact, device, threads, unlike)
     found = verdicts(workshop.recipe.budget, judgement.summary)
@@ -156,10 +163,18 @@ def plan_text(made: Made) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _require_runtime(target: Target) -> None:
+    """StepError where the runtime that the artifact must prove itself in is missing, before any work is done."""
+    if importlib.util.find_spec(target.runtime) is None:
+        how = f"pip install {target.runtime}"
+        raise StepError(f"{target.runtime} is not installed for {sys.executable}: {how}")
+
+
 def _threads(recipe: Recipe, target: Target) -> int:
     threads = recipe.threads or target.threads
     if target.hardware is not None and threads > target.hardware.cores:
-        raise InputError(f"{recipe.path}: threads: {target.name} has {target.hardware.cores} cores, got {threads}")
+        most = f"at most the {target.hardware.cores} cores of {target.name}"
+        raise InputError(Problem(str(recipe.path), "threads", most, str(threads)))
     return threads
 
 

@@ -44,8 +44,8 @@ def judge(
 
     StepError where one of the two does not compute what was simulated.
     """
-    _, baseline_golden, baseline_proved = prove(workshop, baseline, device, unlike)
-    parity, artifact_golden, artifact_proved = prove(workshop, artifact, device, unlike)
+    _, baseline_golden, baseline_proved = prove(workshop, baseline, device, unlike, BASELINE)
+    parity, artifact_golden, artifact_proved = prove(workshop, artifact, device, unlike, ARTIFACT)
     before, before_known = _evaluate(workshop, baseline, device)
     after, after_known = _evaluate(workshop, artifact, device)
     reports, latency_known = _measure(workshop, baseline, artifact, device, threads)

@@ -35,15 +35,20 @@ def check_writable(out: Path) -> None:
         raise InputError(Problem(str(out), "--out", "a folder that can be written", reason.lower())) from None
 
 
-def replace_folder(folder: Path, write: Callable[[Path], None], store: Store) -> None:
-    """`folder` is what `write` filled, put in its place by renaming; an older one stays until the new one is whole.
-
-    InputError where something else than an artifact lies there.
-    """
+def check_replaceable(folder: Path) -> None:
+    """InputError where something else than an artifact lies at `folder`: what a person put there is never replaced."""
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not is_free and not (folder / manifest.FILE).is_file():
         expected = "an artifact to replace, or nothing; give another --out, or move what is there away"
         raise InputError(Problem(str(folder), "--out", expected, f"something without a {manifest.FILE}"))
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None], store: Store) -> None:
+    """`folder` is what `write` filled, put in its place by renaming; an older one stays until the new one is whole.
+
+    InputError as by `check_replaceable`.
+    """
+    check_replaceable(folder)
     fresh, old = folder.parent / f".{folder.name}.new", folder.parent / f".{folder.name}.old"
     with store.lock(f"publish-{digest(str(folder.resolve()))}"):
         try:

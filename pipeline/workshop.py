@@ -101,8 +101,11 @@ class Workshop:
             chain.append(keys.step_key(planned.step, chain[-1], data, self.recipe.task, self.recipe.seed))
         return tuple(chain)
 
-    def make(self, plan: Plan, target: Target) -> Made:
-        """The plan's artifact for the target, from the store or made now. StepError where a step fails."""
+    def make(self, plan: Plan, target: Target, heading: str = "") -> Made:
+        """The plan's artifact for the target, from the store or made now. StepError where a step fails.
+
+        `heading` stands before what is noted of the work.
+        """
         emits = emitter(target.runtime)
         chain = self.step_keys(plan)
         key = keys.emit_key(emits, target, chain[-1])
@@ -111,23 +114,23 @@ class Workshop:
             if folder is not None:
                 reports = tuple(StepReport(step.text, 0.0, True) for step in plan.steps)
                 return _read_made(key, plan, emits.name, folder, reports, True)
-            state, reports = self.state(plan)
+            state, reports = self.state(plan, heading)
             if missing := plan.goal - state.facts:
                 raise StepError(f"{emits.name}: the plan's goal '{', '.join(map(str, missing))}' was not reached")
-            self.progress.note(f"emit {emits.name}")
+            self.progress.note(f"{heading}emit {emits.name}")
             folder = self.store.put(
                 "artifacts", key, lambda out: _write_made(out, emits.emit(state, target, out), state)
             )
         return _read_made(key, plan, emits.name, folder, reports, False)
 
-    def state(self, plan: Plan) -> tuple[ModelState, tuple[StepReport, ...]]:
+    def state(self, plan: Plan, heading: str = "") -> tuple[ModelState, tuple[StepReport, ...]]:
         """The state after the plan's last step, resumed from the last finished one, and a report for each step."""
         chain = self.step_keys(plan)
         done = next((index for index in range(len(plan.steps), 0, -1) if self._is_kept(chain[index])), 0)
         reports = [StepReport(step.text, 0.0, True) for step in plan.steps[:done]]
         state = self._load(chain[done]) if done else self._initial(chain[0])
         for planned, key in zip(plan.steps[done:], chain[done + 1 :], strict=True):
-            state, report = self._step(planned, state, key)
+            state, report = self._step(planned, state, key, heading)
             reports.append(report)
         return state, tuple(reports)
 
@@ -140,11 +143,11 @@ class Workshop:
     def _initial(self, key: str) -> ModelState:
         return ModelState(inputs=self.inputs, module=source.load_model(self.recipe), sha256=key)
 
-    def _step(self, planned: PlannedStep, state: ModelState, key: str) -> tuple[ModelState, StepReport]:
+    def _step(self, planned: PlannedStep, state: ModelState, key: str, heading: str) -> tuple[ModelState, StepReport]:
         with self.store.lock(key):
             if self._is_kept(key):
                 return self._load(key), StepReport(planned.text, 0.0, True)
-            self.progress.note(planned.step.name)
+            self.progress.note(f"{heading}{planned.step.name}")
             started = time.monotonic()
             after = self._run(planned, state, key)
             self.store.put("steps", key, lambda folder: save(after, folder))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edgewright.benchmarks.accuracy import Parity
 from edgewright.devices.local import LocalDevice
 from edgewright.ir.errors import StepError
 from edgewright.pipeline.parity import (
@@ -18,7 +19,9 @@ from edgewright.pipeline.parity import (
     GOLDEN_SAMPLES,
     REPEATABLE_STEPS,
     SIMULATED_STEPS,
+    WITHIN_ONE,
     Golden,
+    doubt,
     prove,
 )
 from edgewright.pipeline.planning import baseline_plan, plan
@@ -85,7 +88,7 @@ def test_golden_vectors_hold_no_code(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_int8_artifact_agrees_with_the_simulated_model_to_the_step(workshop: Open, target: Target) -> None:
     made = quantized(workshop(), target)
-    parity, folder, _ = prove(workshop(), made, LocalDevice(), ())
+    parity, folder, _ = prove(workshop(), made, LocalDevice(), (), "artifact")
     assert parity.argmax_agreement is not None
     assert parity.argmax_agreement >= AGREEMENT
     assert parity.largest_steps <= SIMULATED_STEPS
@@ -96,7 +99,7 @@ def test_an_int8_artifact_agrees_with_the_simulated_model_to_the_step(workshop: 
 
 
 def test_a_float_artifact_is_right_to_a_part_of_a_step(workshop: Open, target: Target) -> None:
-    parity, folder, _ = prove(workshop(), uncompressed(workshop(), target), LocalDevice(), ())
+    parity, folder, _ = prove(workshop(), uncompressed(workshop(), target), LocalDevice(), (), "artifact")
     assert parity.largest_steps <= FLOAT_STEPS
     golden = Golden.read(folder)
     assert golden.allowed_steps == FLOAT_STEPS
@@ -106,7 +109,7 @@ def test_a_float_artifact_is_right_to_a_part_of_a_step(workshop: Open, target: T
 
 def test_on_another_machine_golden_vectors_are_the_simulated_ones(workshop: Open, target: Target) -> None:
     made = quantized(workshop(), target)
-    _, folder, _ = prove(workshop(), made, LocalDevice(), UNLIKE)
+    _, folder, _ = prove(workshop(), made, LocalDevice(), UNLIKE, "artifact")
     golden = Golden.read(folder)
     assert golden.allowed_steps == SIMULATED_STEPS
     state, _ = workshop().state(made.plan)
@@ -122,26 +125,42 @@ def _run(module: Any, images: np.ndarray) -> np.ndarray:
     return outputs
 
 
-@pytest.mark.parametrize(("unlike", "says"), [((), False), (UNLIKE, True)])
-def test_an_artifact_that_computes_something_else_is_an_error(
-    unlike: tuple[str, ...], says: bool, workshop: Open, target: Target
-) -> None:
+@pytest.fixture
+def wrong(workshop: Open, target: Target) -> Made:
     """The simulated model of the recipe's weights, and an artifact of others."""
-    made = quantized(workshop(), target)
-    other = uncompressed(workshop("model.weights=null"), target)
-    with pytest.raises(StepError) as caught:
-        prove(workshop(), replace(made, key="another", folder=other.folder), LocalDevice(), unlike)
-    message = str(caught.value)
-    assert message.startswith("verify: the artifact in onnxruntime and the simulated model agree on ")
-    assert f"expected {AGREEMENT:.0%}" in message
-    assert ("This machine is not x86-avx2: the flag avx512_vnni is not there" in message) == says
+    return replace(
+        quantized(workshop(), target), key="another", folder=uncompressed(workshop("model.weights=null"), target).folder
+    )
+
+
+def test_an_artifact_that_computes_something_else_is_an_error(workshop: Open, wrong: Made) -> None:
+    with pytest.raises(StepError, match="in onnxruntime is not what was simulated: they agree on") as caught:
+        StepError, match="the artifact in onnxruntime is not what was simulated: they agree on"
+    ) as caught:
+        prove(workshop(), wrong, LocalDevice(), (), "artifact")
+    assert f"expected {AGREEMENT:.0%}" in str(caught.value)
+
+
+def test_on_another_machine_it_is_a_warning_that_says_what_is_not_known(
+    workshop: Open, wrong: Made, listener: Any
+) -> None:
+    prove(workshop(), wrong, LocalDevice(), UNLIKE, "artifact")
+    (warning,) = listener.warnings
+    assert "This machine is not x86-avx2: the flag avx512_vnni is not there" in warning
+    assert "--target host" in warning
+
+
+def test_outputs_that_are_mostly_off_are_an_error_even_where_the_largest_is_the_same() -> None:
+    assert doubt(Parity(largest_steps=20.0, within_one_step=0.02, argmax_agreement=1.0))
+    assert doubt(Parity(largest_steps=20.0, within_one_step=0.02, argmax_agreement=None))
+    assert not doubt(Parity(largest_steps=4.0, within_one_step=WITHIN_ONE, argmax_agreement=AGREEMENT))
 
 
 def test_what_was_proved_once_is_kept_as_plain_json(workshop: Open, target: Target) -> None:
     made = uncompressed(workshop(), target)
     before = ("a reason of this test's own",)
-    parity, folder, is_known = prove(workshop(), made, LocalDevice(), before)
-    again, same_folder, is_known_again = prove(workshop(), made, LocalDevice(), before)
+    parity, folder, is_known = prove(workshop(), made, LocalDevice(), before, "artifact")
+    again, same_folder, is_known_again = prove(workshop(), made, LocalDevice(), before, "artifact")
     assert (is_known, is_known_again) == (False, True)
     assert (again, same_folder) == (parity, folder)
     assert json.loads((folder.parent / "parity.json").read_text())["largest_steps"] == parity.largest_steps
@@ -173,6 +192,6 @@ def test_a_fixed_batch_that_does_not_divide_the_samples_is_filled_up(
     data = recipe_file.parent / "data.py"
     data.write_text(data.read_text().replace("samples(300, 2)", f"samples({evaluation}, 2)"))
     fixed = workshop("model.weights=null", "model.inputs.image.shape=[7, 1, 8, 8]", recipe=recipe_file)
-    parity, folder, _ = prove(fixed, uncompressed(fixed, target), LocalDevice(), ())
+    parity, folder, _ = prove(fixed, uncompressed(fixed, target), LocalDevice(), (), "artifact")
     assert parity.largest_steps <= FLOAT_STEPS
     assert len(Golden.read(folder).inputs["image"]) == (7 if evaluation < 7 else GOLDEN_SAMPLES)
