@@ -174,7 +174,7 @@ class Workshop:
             raise
         except OSError as error:
             raise storage_error(error, self.store.root) from error
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # whatever torch or the user's network raises fails this step, and no other target
             raise StepError(f"{planned.step.name}: {type(error).__name__}: {error}") from error
         return replace(after, sha256=key)
 
