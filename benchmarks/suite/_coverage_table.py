@@ -144,13 +144,14 @@ def partings(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         if first := row.get("tensors", {}).get("first"):
-            lines.append(
-                [row["network"], str(first.get("number", "")), f"{first['differ']:.4%}", str(first["largest"])]
-            )
+            half = f"{first['from_half']:.1g}" if "from_half" in first else "not looked at"
+            share = f"{first['differ']:.4%}"
+            lines.append([row["network"], str(first["number"]), share, str(first["largest"]), half])
     if not lines:
         return ""
-    headers = ["network", "equal tensors before", "of its integers differ", "by steps at most"]
-    return f"The first tensor with a difference:\n\n{_measure.table(headers, lines)}"
+    headers = ["network", "equal tensors before", "of its integers differ", "by steps at most", "steps from a half"]
+    about = "The first tensor with a difference, and how near to a half what was rounded there lay"
+    return f"{about}:\n\n{_measure.table(headers, lines)}"
 
 
 def reasons(rows: Sequence[Row]) -> str:

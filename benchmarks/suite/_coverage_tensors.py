@@ -14,36 +14,38 @@ def compared(state: Any, file: Path, image: Any) -> dict[str, Any]:
     import numpy as np
 
     simulated, found = _simulated(state.callable_module(), image), _from_runtime(file, image.numpy())
-    shared = [name for name in simulated if name in found and found[name].shape == simulated[name].shape]
+    shared = [name for name in simulated if name in found and found[name].shape == simulated[name][0].shape]
     result: dict[str, Any] = {"tensors": len(shared), "equal": 0, "first": None}
     for name in shared:
-        apart = np.abs(found[name].astype(np.int64) - simulated[name])
+        integers, exact = simulated[name]
+        apart = np.abs(found[name].astype(np.int64) - integers)
         result["equal"] += not bool(apart.any())
         if apart.any() and result["first"] is None:
             result["first"] = {
                 "number": result["equal"],
                 "differ": float((apart > 0).mean()),
                 "largest": int(apart.max()),
+                "from_half": float(np.abs(exact[apart > 0] % 1 - 0.5).max()),
             }
     return result
 
 
 def _simulated(module: Any, image: Any) -> dict[str, Any]:
-    """The integers of every quantized tensor, in the order in which they are computed, by their nodes' names."""
+    """Of every quantized tensor its integers, and in steps what was rounded to them; by nodes' names, in order."""
     import torch
 
-    integers: dict[str, Any] = {}
+    found: dict[str, Any] = {}
 
     class Watcher(torch.fx.Interpreter):
         def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             if "quantized_decomposed.quantize_per_tensor" in str(n.target):
-                integers[n.name] = value.numpy()
+                found[n.name] = (value.numpy(), (self.env[n.args[0]].double() / n.args[1]).numpy())
             return value
 
     with torch.no_grad():
         Watcher(module).run(image)
-    return integers
+    return found
 
 
 def _from_runtime(file: Path, image: Any) -> dict[str, Any]:
