@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 """File descriptors."""
-PLAIN_SECONDS = 5.0
+PLAIN_SECONDS = 15.0
 """How often a line tells of work under way where no terminal shows a bar."""
 
 
