@@ -16,7 +16,7 @@ def percent(share: float, samples: int) -> str:
 
 def points(difference: float, samples: int) -> str:
     """A difference of two shares of samples in percentage points, with its sign."""
-    return f"{100 * difference:+.{_decimals(samples)}f} points"
+    return f"{round(100 * difference, _decimals(samples)) + 0.0:+.{_decimals(samples)}f} points"
 
 
 def milliseconds(latency_ns: float) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from edgewright.benchmarks.compare import Comparison
-from edgewright.benchmarks.figures import milliseconds, percent, quantity, size, speed_up
+from edgewright.benchmarks.figures import milliseconds, percent, points, quantity, size, speed_up
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,7 @@ def test_three_digits_and_a_unit() -> None:
 )
 def test_a_ratio_is_said_with_its_bounds(comparison: Comparison, text: str) -> None:
     assert speed_up(comparison) == text
+
+
+def test_what_rounds_to_nothing_has_no_minus() -> None:
+    assert points(-1e-6, 600) == "+0.0 points"
