@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,29 @@ def images(count: int, side: int, seed: int) -> Any:
         fine = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
         made.append(fine / fine.std() + torch.randn(1, 3, 1, 1, generator=generator))
     return torch.cat(made)
+
+
+class Noise:
+    """Data and split in one: the same images each time, of noise from fine to coarse, so that they differ."""
+
+    def __init__(self, side: int, count: int) -> None:
+        self.name, self._side, self._count = "noise", side, count
+
+    def has(self, name: str) -> bool:
+        return True
+
+    def split(self, name: str) -> Noise:
+        return self
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batches(self, size: int, *, limit: int | None = None, order_seed: int | None = None) -> Iterator[Any]:
+        import torch
+        from edgewright.recipe.datasets import Batch
+
+        for part in images(self._count, self._side, seed=1)[:limit].split(size):
+            yield Batch((part,), torch.zeros(len(part), dtype=torch.int64))
 
 
 def _draw(tensor: Any) -> None:

@@ -164,7 +164,7 @@ def _through_all(models: Any, name: str, target_name: str, folder: Path, row: Ro
     with stage(row, "build"):
         network = _torchvision.network(models, name)
     row.update(parameters=_torchvision.parameters(network), side=side, macs=macs(network, side))
-    data: Any = Noise(side)
+    data: Any = _torchvision.Noise(side, SAMPLES)
     context = Context(data, "classification", 0, folder, lambda text: None)
     state = ModelState((InputSpec("image", (1, 3, side, side)),), module=network)
     probe = next(data.batches(1)).inputs
@@ -194,29 +194,6 @@ def stage(row: Row, name: str) -> Iterator[None]:
         yield
     finally:
         row["seconds"][name] = round(time.perf_counter() - start, 2)
-
-
-class Noise:
-    """Data and split in one: the same images each time, of noise from fine to coarse, so that they differ."""
-
-    def __init__(self, side: int) -> None:
-        self.name, self._side = "noise", side
-
-    def has(self, name: str) -> bool:
-        return True
-
-    def split(self, name: str) -> Noise:
-        return self
-
-    def __len__(self) -> int:
-        return SAMPLES
-
-    def batches(self, size: int, *, limit: int | None = None, order_seed: int | None = None) -> Iterator[Any]:
-        import torch
-        from edgewright.recipe.datasets import Batch
-
-        for part in _torchvision.images(SAMPLES, self._side, seed=1)[:limit].split(size):
-            yield Batch((part,), torch.zeros(len(part), dtype=torch.int64))
 
 
 def macs(network: Any, side: int) -> float:
