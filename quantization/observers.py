@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Counts = npt.NDArray[np.float64]
+Values = npt.NDArray[np.float32]
 
 BINS = 4096
 """Bins on each side of zero; a side is filled to more than half, so that a step of int8 spans eight bins or more."""
-ENOUGH = 1 << 20
+ENOUGH = 1 << 18
 """Values of a tensor that a histogram counts, over all samples, where each gives `LEAST` or more."""
-LEAST, MOST = 1024, 4096
+LEAST, MOST = 512, 4096
 """Values of one sample that are counted, at least and at most; of a larger tensor every k-th is taken."""
 _PART = 1 << 18
 """Values that are counted at a time: what that takes stays in the processor's cache."""
@@ -111,7 +112,7 @@ class Histogram(Extremes):
         if not np.isfinite(largest):
             return
         counted = _some_of_each(values, self._values_per_sample)
-        zeros = int(np.count_nonzero((counted == 0).numpy()))
+        zeros = len(counted) - int(np.count_nonzero(counted))
         self.zeros += zeros
         if largest == 0:
             return
@@ -120,12 +121,10 @@ class Histogram(Extremes):
             self._count(counted[start : start + _PART])
         self._counts[BINS] -= zeros
 
-    def _count(self, values: Tensor) -> None:
+    def _count(self, values: Values) -> None:
         """Multiplying by a power of two is exact, and so are the bins' edges: bin i holds [i, i + 1) widths."""
-        import torch
-
-        bins = (values * (1 / self.width)).floor_().add_(BINS).int()
-        self._counts += torch.bincount(bins, minlength=2 * BINS).numpy()
+        bins = np.floor(values * np.float32(1 / self.width)).astype(np.int32) + BINS
+        self._counts += np.bincount(bins, minlength=2 * BINS)
 
     def _widen(self, exponent: int) -> None:
         while self.exponent is not None and self.exponent < exponent:
@@ -134,12 +133,12 @@ class Histogram(Extremes):
         self.exponent = exponent if self.exponent is None else self.exponent
 
 
-def _some_of_each(values: Tensor, most: int) -> Tensor:
+def _some_of_each(values: Tensor, most: int) -> Values:
     """At most so many values of each sample in `values` (N, ...), the same places in every one.
 
     The stride is odd, so that it walks through all columns and channels, whose numbers are mostly even.
     """
-    flat = values.detach().reshape(values.shape[0], -1)
+    flat = values.detach().reshape(values.shape[0], -1).numpy()
     stride = -(-flat.shape[1] // most)
     return flat[:, :: stride + (stride + 1) % 2].reshape(-1)
 

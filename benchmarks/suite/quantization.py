@@ -6,7 +6,8 @@ On a machine without VNNI both take weights of 7 bits, as onnxruntime's guide ad
     python benchmarks/suite/quantization.py [--quick] [--data FOLDER] [--network NAME]...
 
 Every build runs in a process of its own, so that its seconds and its peak memory are its own; accuracy and flips are
-those of the artifacts in onnxruntime; latency is taken in turns, one thread. FOLDER holds the networks and images
+those of the artifacts in onnxruntime; latency is taken in turns, one thread. Both sides build on the threads that they
+take by themselves, and their libraries are imported before the clock starts. FOLDER holds the networks and images
 that the README's section on benchmarks tells of. Writes results/quantization.json and .md beside this file.
 """
 
@@ -135,10 +136,10 @@ def weight_bits(options: argparse.Namespace) -> int:
 
 
 def in_own_process(options: argparse.Namespace, row: dict[str, Any], out: Path) -> dict[str, float]:
-    """Seconds and peak memory of one build."""
+    """Seconds and peak memory of one build, on as many threads as each side takes by itself (onnxruntime: all)."""
     command = [sys.executable, str(Path(__file__).resolve()), "--data", str(options.data), "--target", options.target]
     command += ["--build", row["who"], row["network"], row["method"], str(row["samples"]), str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
@@ -160,6 +161,8 @@ def build_ours(options: argparse.Namespace, network: str, method: str, samples: 
     data = _cifar.Splits(_cifar.Samples(options.data, "train"))
     context = Context(data, "classification", 0, out, lambda text: None)  # type: ignore[arg-type]
     state = folded(options.data, network, context)
+    from onnxscript.function_libs.torch_lib import ops  # noqa: F401  (what torch.onnx imports when it is first called)
+
     start = time.perf_counter()
     if method != "float":
         calibration = Calibration(method=method, samples=samples)  # type: ignore[arg-type]
