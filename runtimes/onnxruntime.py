@@ -185,16 +185,19 @@ def _fix_batch(model: onnx_ir.Model, inputs: tuple[InputSpec, ...]) -> None:
 def _optimize(model: onnx_ir.Model) -> None:
     """Constants are folded (with them the shape arithmetic of a batch that is now fixed), shapes inferred.
 
-    Folding first leaves the optimizer's rewrite rules, whose time grows with the square of the nodes, a fifth of them.
+    Folding first leaves the optimizer's rewrite rules, whose time grows with the square of the nodes, a fifth of them;
+    without the identities that folding leaves, one round of them is enough.
     """
-    from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
+    from onnx_ir.passes.common import IdentityEliminationPass, InlinePass, RemoveUnusedNodesPass
     from onnxscript import optimizer
 
     with _quiet():
         InlinePass()(model)
         optimizer.fold_constants(model, onnx_shape_inference=True)
+        IdentityEliminationPass()(model)
         RemoveUnusedNodesPass()(model)
-        optimizer.optimize_ir(model)
+        optimizer.optimize_ir(model, num_iterations=1)
+        IdentityEliminationPass()(model)
 
 
 def _tidy(model: onnx_ir.Model) -> None:
