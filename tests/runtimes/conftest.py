@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -94,3 +96,15 @@ def quantized() -> Callable[[bool], nn.Module]:
         return Quantized(float_layer)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def tflite_models() -> ModuleType:
+    """tests/runtimes/tflite_models.py: tiny TFLite models, put together from the schema's objects."""
+    path = Path(__file__).with_name("tflite_models.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
