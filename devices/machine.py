@@ -60,10 +60,7 @@ def usable_cores(root: Path = ROOT) -> int:
 def host_target() -> Target:
     """The built-in profile that fits this machine; InputError, with what is missing for each, where none does."""
     machine = this_machine()
-    if machine.architecture != "x86_64":
-        found = f"{machine.architecture} ({machine.hardware.cpu}); ask for a profile by its name or path"
-        raise InputError(Problem(HOST, "isa.architecture", "x86_64", found))
-    return matching(machine.flags)
+    return matching(machine.architecture, machine.flags)
 
 
 def mismatches(target: Target, machine: Machine) -> tuple[str, ...]:

@@ -1,27 +1,28 @@
 """Device profiles: strict data, one YAML file per device."""
 
+from .loading import HOST, builtin_names, load_target, matching, own_names, to_yaml
 from .schema import (
-    HOST,
     NAME_FORM,
+    Delegate,
+    FixedOutput,
     Hardware,
     Int8,
     Isa,
+    Micro,
     Pruning,
     Quantization,
     Target,
-    builtin_names,
-    load_target,
-    matching,
-    own_names,
-    to_yaml,
 )
 
 __all__ = [
     "HOST",
     "NAME_FORM",
+    "Delegate",
+    "FixedOutput",
     "Hardware",
     "Int8",
     "Isa",
+    "Micro",
     "Pruning",
     "Quantization",
     "Target",
