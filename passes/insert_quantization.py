@@ -203,6 +203,7 @@ def _insert_activations(module: GraphModule, placement: Placement, grids: Mappin
             quantized = module.graph.call_function(operators.quantize_per_tensor.default, (node, *form))
         with module.graph.inserting_after(quantized):
             dequantized = module.graph.call_function(operators.dequantize_per_tensor.default, (quantized, *form))
+        dequantized.meta["val"] = node.meta["val"]
         for reader in readers:
             reader.replace_input_with(node, dequantized)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .observers import BINS, Counts, Histogram
+
+Bins = npt.NDArray[np.int64]
 
 Range = tuple[float, float]
 
@@ -65,8 +68,8 @@ def entropy(histogram: Histogram, levels: int = 256) -> Range:
     last = max(low_last, high_last)
     first = max(last // 8, min(levels // 2, last))
     reach = np.unique(np.linspace(first, last, _CANDIDATES).astype(int))
-    divergence = [divergence_of(BINS - min(bins, low_last), BINS + min(bins, high_last)) for bins in reach]
-    threshold = float(reach[int(np.argmin(divergence))]) * histogram.width
+    divergence = divergence_of(BINS - np.minimum(reach, low_last), BINS + np.minimum(reach, high_last))
+    threshold = float(reach[np.argmin(divergence)]) * histogram.width
     return max(-threshold, least), min(threshold, greatest)
 
 
@@ -115,21 +118,24 @@ class _Divergence:
         self._filled = np.concatenate([[0], np.cumsum(counts > 0)])
         self._entropy = np.concatenate([[0.0], np.cumsum(_times_log(counts))])
 
-    def __call__(self, low: int, high: int) -> float:
-        """That of the range of bins [low, high); infinite where it holds no counts."""
-        total, inside = self._mass[-1], self._mass[high] - self._mass[low]
-        if inside == 0:
-            return float("inf")
-        edges = low + -(-np.arange(self._levels + 1) * (high - low) // self._levels)
-        mass, filled = np.diff(self._mass[edges]), np.diff(self._filled[edges]).astype(float)
-        reference, entropy = mass.copy(), self._entropy[high] - self._entropy[low]
-        for level, edge, cut in ((0, low, self._mass[low]), (-1, high - 1, total - self._mass[high])):
+    def __call__(self, lows: Bins, highs: Bins) -> Counts:
+        """(K,) those of the ranges of bins [low, high); infinite where a range holds no counts."""
+        inside = self._mass[highs] - self._mass[lows]
+        steps = np.arange(self._levels + 1)
+        edges = lows[:, None] - (-steps * (highs - lows)[:, None]) // self._levels
+        mass = np.diff(self._mass[edges], axis=1)
+        filled = np.diff(self._filled[edges], axis=1).astype(float)
+        reference, entropy = mass.copy(), self._entropy[highs] - self._entropy[lows]
+        total = self._mass[-1]
+        for level, edge, cut in ((0, lows, self._mass[lows]), (-1, highs - 1, total - self._mass[highs])):
             count = self._counts[edge]
-            entropy += float(_times_log(count + cut) - _times_log(count))
-            reference[level] += cut
-            filled[level] += count == 0 and cut > 0
-        quantized = np.maximum(mass / np.maximum(filled, 1) / inside, 1e-9)
-        return float((entropy - (reference * np.log(quantized)).sum()) / total - np.log(total))
+            entropy += _times_log(count + cut) - _times_log(count)
+            reference[:, level] += cut
+            filled[:, level] += (count == 0) & (cut > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            quantized = np.maximum(mass / np.maximum(filled, 1) / inside[:, None], 1e-9)
+        divergence = (entropy - (reference * np.log(quantized)).sum(1)) / total - np.log(total)
+        return np.where(inside > 0, divergence, np.inf)
 
 
 def _times_log(counts: Any) -> Any:
