@@ -11,7 +11,8 @@ from ..ir.errors import InputError, Problem
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, RANGES_CALIBRATED, Aspect, Fact
 from ..ir.graph import editable, has_open_batch, outputs_of, sizes, user_inputs
 from ..ir.state import ModelState
-from ..quantization.placement import Placement, Rules, place
+from ..quantization.placement import Placement, place
+from ..quantization.rules import Rules
 from .contract import Context, Exact, Numerics
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Calibrate:
             percentile=options.percentile,
             symmetric=int8.symmetric_activations,
             keep_float=asked.keep_float,
-            rules=Rules(int8.kernels, int8.float_outputs, int8.same_scale, int8.fused_activations),
+            rules=Rules.of(int8),
         )
 
     def run(self, state: ModelState, context: Context) -> ModelState:

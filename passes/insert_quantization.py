@@ -22,7 +22,8 @@ from ..ir.graph import (
 )
 from ..ir.state import ModelState, register_quantized_operators
 from ..quantization.grids import SMALLEST_SCALE, ActivationGrid, Grid, activation_grid, bias_steps, weight_scales
-from ..quantization.placement import Layer, Placement, Rules, matches, place
+from ..quantization.placement import KEPT, Layer, Placement, layer_name, matches, place
+from ..quantization.rules import Rules
 from .contract import Context, Lossy, Numerics, Skip
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class InsertQuantization:
     weight_granularity: str
     bias: str
     keep_float: tuple[str, ...]
+    per_tensor_weights: tuple[str, ...]
+    allow_float: bool
     rules: Rules
 
     @classmethod
@@ -70,7 +73,9 @@ class InsertQuantization:
             weight_granularity=int8.weight_granularity,
             bias=int8.bias,
             keep_float=asked.keep_float,
-            rules=Rules(int8.kernels, int8.float_outputs, int8.same_scale, int8.fused_activations),
+            per_tensor_weights=int8.per_tensor_weights,
+            allow_float=asked.allow_float or not int8.integer_only,
+            rules=Rules.of(int8),
         )
 
     def run(self, state: ModelState, context: Context) -> ModelState:
@@ -80,8 +85,13 @@ class InsertQuantization:
         _refuse_unknown(module, self.keep_float)
         placement = place(module.graph, self.rules, self.keep_float)
         _refuse_nothing(placement)
+        if not self.allow_float:
+            _refuse_float(module, placement)
         ranges = state.attachments["ranges"]
         grids = {name: self._grid(ranges[name]) for name in placement.observed.values()}
+        grids |= {
+            name: replace(grids[name], scale=at.scale, zero_point=at.zero_point) for name, at in placement.fixed.items()
+        }
         _insert_activations(module, placement, grids)
         _Weights(module, self).insert(placement, grids)
         _say(placement, context)
@@ -143,7 +153,9 @@ class _Weights:
         limit, axis = 2 ** (self._options.weight_bits - 1) - 1, _channel_axis(node)
         if name not in self._stored:
             weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
-            scales = weight_scales(weight.transpose(0, axis), limit, self._options.weight_granularity, floor)
+            is_one = operator(node) in self._options.per_tensor_weights
+            granularity = "per-tensor" if is_one else self._options.weight_granularity
+            scales = weight_scales(weight.transpose(0, axis), limit, granularity, floor)
             along = [-1 if index == axis else 1 for index in range(weight.dim())]
             values = (weight / scales.reshape(along)).round().clamp(-limit, limit).to(torch.int8)
             self._stored[name] = self._store(name, "weight", values, scales)
@@ -206,6 +218,20 @@ def _insert_activations(module: GraphModule, placement: Placement, grids: Mappin
         dequantized.meta["val"] = node.meta["val"]
         for reader in readers:
             reader.replace_input_with(node, dequantized)
+            if (node.name, reader.name) in placement.requantized:
+                _requantize(module, dequantized, reader, grids[placement.requantized[node.name, reader.name]])
+
+
+def _requantize(module: GraphModule, node: Node, reader: Node, grid: ActivationGrid) -> None:
+    """`reader` takes the dequantized `node` on a grid of its own."""
+    import torch
+
+    operators = torch.ops.quantized_decomposed
+    form = (grid.scale, grid.zero_point, grid.lowest, grid.highest, getattr(torch, grid.dtype))
+    with module.graph.inserting_before(reader):
+        quantized = module.graph.call_function(operators.quantize_per_tensor.default, (node, *form))
+        dequantized = module.graph.call_function(operators.dequantize_per_tensor.default, (quantized, *form))
+    reader.replace_input_with(node, dequantized)
 
 
 def _step(node: Node, grids: Mapping[str, ActivationGrid], placement: Placement) -> float | None:
@@ -235,6 +261,21 @@ def _refuse_nothing(placement: Placement) -> None:
     found = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
     expected = "a layer with weights that can be computed in int8 (or no compress.quantize)"
     raise InputError(Problem("recipe", "compress.quantize", expected, found or "a network without such layers"))
+
+
+def _refuse_float(module: GraphModule, placement: Placement) -> None:
+    """InputError where something would be computed in float, by layers' names."""
+    nodes = {node.name: node for node in module.graph.nodes}
+    found = [f"{name}: {reason}" for name, reason in placement.left_float.items() if reason != KEPT]
+    found += [f"{layer_name(nodes[name])}: no int8 kernel for {kind}" for name, kind in placement.islands.items()]
+    if not found:
+        return
+    shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    expected = (
+        "operators that all have int8 kernels on the target; replace these in the network, or let them stay in float:"
+        " compress.quantize.allow_float: true"
+    )
+    raise InputError(Problem("recipe", "compress.quantize", expected, shown))
 
 
 def _say(placement: Placement, context: Context) -> None:

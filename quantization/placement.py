@@ -11,28 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..ir.graph import is_constant, is_float_tensor, module_names, nodes_in, operator, outputs_of
+from .rules import FixedGrid, Rules
 
 if TYPE_CHECKING:
     from torch.fx import Graph, Node
 
 WEIGHTED = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear")
 _TUPLES = ("chunk", "split", "split_with_sizes", "unbind")
+KEPT = "the recipe keeps it in float"
 _LAYOUT = ("contiguous", "clone")
 """What only torch knows of: where a tensor's values lie in memory. They have the input's scale on every target."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a target's int8 kernels take; names are torch's ATen operators, without overload."""
-
-    kernels: tuple[str, ...]
-    """Operators that the runtime computes in int8."""
-    float_outputs: tuple[str, ...]
-    """Kernels that can hand out float32 themselves, so that their output is in int8 only where int8 is wanted."""
-    same_scale: tuple[str, ...]
-    """Operators that only move or select values, so that output and input share one scale."""
-    fused_activations: tuple[str, ...]
-    """Activations that the runtime fuses into the kernel before: the quantize node goes after them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +47,12 @@ class Placement:
     layers: tuple[Layer, ...]
     left_float: Mapping[str, str]
     """Layers with weights that stay float: the module's name and the reason."""
+    fixed: Mapping[str, FixedGrid]
+    """Scales of `groups` that no calibration can change."""
+    requantized: Mapping[tuple[str, str], str]
+    """(tensor, reader): the scale that the reader needs it in, where that is not the tensor's own."""
+    islands: Mapping[str, str]
+    """What is computed in float, layers and the recipe's own wishes aside: the node's name and its operator."""
 
 
 def place(graph: Graph, rules: Rules, keep_float: Iterable[str] = ()) -> Placement:
@@ -77,7 +71,7 @@ def place(graph: Graph, rules: Rules, keep_float: Iterable[str] = ()) -> Placeme
     while joiners := [node for node in graph.nodes if node not in chosen and _joins(node, wanted, rules, keep)]:
         chosen.update(dict.fromkeys(joiners))
         wanted = _wanted(chosen, rules)
-    return _placement(graph, rules, chosen, wanted, left_float)
+    return _placement(graph, rules, chosen, wanted, left_float, keep)
 
 
 def layer_name(node: Node) -> str:
@@ -94,8 +88,9 @@ def matches(names: Iterable[str], pattern: str) -> bool:
 def tail(node: Node, rules: Rules) -> Node:
     """The node whose value the kernel hands out: itself, or the activation that is fused into it."""
     users = list(node.users)
-    fused = len(users) == 1 and operator(users[0]) in rules.fused_activations
-    return users[0] if fused and is_float_tensor(users[0]) else node
+    if len(users) != 1 or (rules.fused_into and operator(node) not in rules.fused_into):
+        return node
+    return users[0] if operator(users[0]) in rules.fused_activations and is_float_tensor(users[0]) else node
 
 
 def source(node: Node, rules: Rules) -> Node | None:
@@ -116,7 +111,7 @@ def _why_float(node: Node, rules: Rules, keep: tuple[str, ...]) -> str:
     if name not in rules.kernels:
         return f"the target has no int8 kernel for {name}"
     if any(matches(module_names(node), pattern) for pattern in keep):
-        return "the recipe keeps it in float"
+        return KEPT
     if not is_constant(node.args[1]):
         return "its weights are computed, not stored"
     if len(node.args) > 2 and node.args[2] is not None and not is_constant(node.args[2]):
@@ -157,9 +152,17 @@ def _joins(node: Node, wanted: Mapping[Node, None], rules: Rules, keep: tuple[st
     if any(matches(module_names(node), pattern) for pattern in keep):
         return False
     inputs = activations(node)
+    if rules.integer_only:
+        return not _is_fused(node, rules)
     if all(user.op == "output" for user in tail(node, rules).users):
         return False
     return all(_is_available(tensor, wanted, rules) for tensor in inputs)
+
+
+def _is_fused(node: Node, rules: Rules) -> bool:
+    """Whether a kernel before it does the node's work."""
+    before = node.args[0]
+    return operator(before) in rules.kernels and tail(before, rules) is node  # type: ignore[arg-type,union-attr]
 
 
 def _is_available(node: Node | None, wanted: Mapping[Node, None], rules: Rules) -> bool:
@@ -174,6 +177,8 @@ def _fits(node: Node) -> bool:
     if name in ("add", "mul"):
         plain = all(is_float_tensor(argument) and not is_constant(argument) for argument in node.args[:2])
         return bool(plain and len(node.args) == 2 and node.kwargs.get("alpha", 1) == 1)
+    if name == "softmax":
+        return node.args[1] in (-1, node.meta["val"].dim() - 1)
     if name == "adaptive_avg_pool2d":
         return all(size == 1 for size in node.args[1])  # type: ignore[union-attr]
     inputs = activations(node)
@@ -190,10 +195,16 @@ def _only_moves(node: Node) -> bool:
 
 
 def _placement(
-    graph: Graph, rules: Rules, chosen: Mapping[Node, None], wanted: Mapping[Node, None], left_float: Mapping[str, str]
+    graph: Graph,
+    rules: Rules,
+    chosen: Mapping[Node, None],
+    wanted: Mapping[Node, None],
+    left_float: Mapping[str, str],
+    keep: tuple[str, ...],
 ) -> Placement:
     groups: dict[str, str] = {}
     observed: dict[str, str] = {}
+    fixed: dict[str, FixedGrid] = {}
     consumers = {node.name for node in chosen}
     computed = {tail(node, rules).name for node in chosen}
     for node in graph.nodes:
@@ -202,17 +213,66 @@ def _placement(
         moved = source(node, rules)
         if moved is None:
             groups[node.name] = observed[node.name] = node.name
+            if (grid := rules.fixed(operator(node))) and node in chosen:
+                fixed[node.name] = grid
             continue
         groups[node.name] = groups[moved.name]
         computed.add(node.name)
         consumers.update((node.name, *_through_tuple(node)))
+    shared = [node for node in chosen if operator(node) in rules.shared_scale]
+    groups = _joined(groups, shared, fixed)
+    observed = {name: groups[name] for name in observed}
     observed.update(
         {node.name: node.name for node in outputs_of(graph) if node.name not in groups and is_float_tensor(node)}
     )
     layers = tuple(
         Layer(node.name, layer_name(node), activations(node)[0].name) for node in chosen if operator(node) in WEIGHTED
     )
-    return Placement(groups, observed, frozenset(computed), frozenset(consumers), layers, dict(left_float))
+    requantized = {
+        (tensor.name, node.name): groups[node.name]
+        for node in shared
+        for tensor in activations(node)
+        if groups[tensor.name] != groups[node.name]
+    }
+    inside = {*computed, *consumers}
+    islands = {node.name: operator(node) for node in graph.nodes if _is_island(node, inside, keep)}
+    return Placement(
+        groups=groups,
+        observed=observed,
+        computed=frozenset(computed),
+        consumers=frozenset(consumers),
+        layers=layers,
+        left_float=dict(left_float),
+        fixed=fixed,
+        requantized=requantized,
+        islands=islands,
+    )
+
+
+def _joined(groups: Mapping[str, str], shared: Iterable[Node], fixed: Mapping[str, FixedGrid]) -> dict[str, str]:
+    """The groups, where all tensors of a kernel with one scale are in one, but for those whose scale is fixed."""
+    leader: dict[str, str] = {}
+
+    def led(name: str) -> str:
+        while name in leader:
+            name = leader[name]
+        return name
+
+    for node in shared:
+        first, *others = dict.fromkeys(
+            led(groups[tensor.name]) for tensor in (*activations(node), node) if groups[tensor.name] not in fixed
+        )
+        leader.update(dict.fromkeys(others, first))
+    return {name: led(group) for name, group in groups.items()}
+
+
+def _is_island(node: Node, inside: set[str], keep: tuple[str, ...]) -> bool:
+    """Whether the node computes in float, from what depends on the model's input, and the recipe didn't ask for it."""
+    if node.op != "call_function" or node.name in inside or not is_float_tensor(node):
+        return False
+    if operator(node) in (*WEIGHTED, *_LAYOUT, "getitem") or any(matches(module_names(node), name) for name in keep):
+        return False
+    return any(not is_constant(tensor) for argument in node.args for tensor in nodes_in(argument))
 
 
 def _through_tuple(node: Node) -> list[str]:

@@ -161,6 +161,8 @@ class Quantize(_Part):
     mode: Literal["static"] = "static"
     calibration: Calibration = Calibration()
     keep_float: Names = ()
+    allow_float: bool = False
+    """Whether operators without int8 kernels may stay in float where the target's artifacts are fully integer."""
 
 
 class Compress(_Part):

@@ -76,6 +76,10 @@ class Int8(_Sourced):
     """Operators that only move or select values, so that output and input share one scale."""
     fused_activations: Names
     """Activations that the runtime fuses into the operator before: the quantize node goes after them."""
+    fused_into: Names = ()
+    """The kernels that take a fused activation; where absent, all."""
+    per_tensor_weights: Names = ()
+    """Kernels whose weights have one scale, whatever `weight_granularity` says."""
     shared_scale: Names = ()
     """Kernels whose inputs and output all have one scale."""
     fixed_outputs: FixedOutputs = ()

@@ -9,7 +9,8 @@ from types import ModuleType
 import pytest
 import torch
 from edgewright.ir.graph import editable, export, operator
-from edgewright.quantization.placement import WEIGHTED, Placement, Rules, layer_name, matches, place, source
+from edgewright.quantization.placement import WEIGHTED, Placement, layer_name, matches, place, source
+from edgewright.quantization.rules import Rules
 from edgewright.targets import Target
 from torch import Tensor, nn
 from torch.fx import Graph, Node
@@ -22,7 +23,7 @@ IMAGE = torch.zeros(2, 3, 16, 16)
 def rules(target: Target) -> Rules:
     int8 = target.quantization.int8_static
     assert int8 is not None
-    return Rules(int8.kernels, int8.float_outputs, int8.same_scale, int8.fused_activations)
+    return Rules.of(int8)
 
 
 class Network(nn.Module):

@@ -1,0 +1,59 @@
+"""What a target's int8 kernels take, as the placement reads it: the part of a profile that decides where int8 goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..targets import Int8
+
+
+@dataclass(frozen=True)
+class FixedGrid:
+    """The scale and the zero point that an operator's int8 kernel always gives its output."""
+
+    operator: str
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a target's int8 kernels take; names are torch's ATen operators, without overload."""
+
+    kernels: tuple[str, ...]
+    """Operators that the runtime computes in int8."""
+    float_outputs: tuple[str, ...]
+    """Kernels that can hand out float32 themselves, so that their output is in int8 only where int8 is wanted."""
+    same_scale: tuple[str, ...]
+    """Operators that only move or select values, so that output and input share one scale."""
+    fused_activations: tuple[str, ...]
+    """Activations that the runtime fuses into the kernel before: the quantize node goes after them."""
+    fused_into: tuple[str, ...] = ()
+    """The kernels that take a fused activation; where empty, all."""
+    shared_scale: tuple[str, ...] = ()
+    """Kernels whose inputs and output all have one scale."""
+    fixed_outputs: tuple[FixedGrid, ...] = ()
+    """Kernels whose output has the same scale always."""
+    integer_only: bool = False
+    """Whatever has a kernel is computed in int8, at the model's inputs and outputs too."""
+
+    @classmethod
+    def of(cls, int8: Int8) -> Rules:
+        """The rules that a profile gives."""
+        fixed = tuple(FixedGrid(each.operator, each.scale, each.zero_point) for each in int8.fixed_outputs)
+        return cls(
+            kernels=int8.kernels,
+            float_outputs=int8.float_outputs,
+            same_scale=int8.same_scale,
+            fused_activations=int8.fused_activations,
+            fused_into=int8.fused_into,
+            shared_scale=int8.shared_scale,
+            fixed_outputs=fixed,
+            integer_only=int8.integer_only,
+        )
+
+    def fixed(self, name: str) -> FixedGrid | None:
+        """The grid that the operator of that name always has at its output."""
+        return next((grid for grid in self.fixed_outputs if grid.operator == name), None)
