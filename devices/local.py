@@ -13,14 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.errors import StepError
 
 if TYPE_CHECKING:
     import numpy as np
 
-AGENT = Path(__file__).with_name("agent.py")
+AGENT = Path(__file__).with_name("agent")
+"""The folder that holds everything a device needs beside Python, numpy and the runtime."""
+_START = "import runpy, sys; sys.path.append({folder!r}); runpy.run_module('agent', run_name='__main__')"
+"""The agent's package is found last, so that it hides no library, and nothing in the working folder hides it (-P)."""
 TIMEOUT_SECONDS = 600.0
 ERROR_LINES = 12
 """How many of the agent's last lines on standard error a message about its death quotes."""
@@ -30,12 +33,13 @@ ERROR_LINES = 12
 class LocalDevice:
     """The machine that this process runs on."""
 
+    is_emulated: ClassVar[bool] = False
     name: str = "local"
     python: str = sys.executable
 
     def start(self) -> AgentSession:
         """A new agent under the same interpreter."""
-        return AgentSession((self.python, "-u", "-P", str(AGENT)))
+        return AgentSession((self.python, "-u", "-P", "-c", _START.format(folder=str(AGENT.parent))))
 
 
 class AgentSession:

@@ -1,0 +1,116 @@
+"""Artifacts in TensorFlow Lite: ai-edge-litert's interpreter, or the older tflite-runtime's where only that is there."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import Any, ClassVar
+
+from . import tflite_file
+from .contract import AgentError
+
+LIBRARIES = {"ai_edge_litert.interpreter": "ai-edge-litert", "tflite_runtime.interpreter": "tflite-runtime"}
+"""Modules that hold the same interpreter, the newer one first, and the packages that bring them."""
+
+
+class TFLite:
+    """An artifact in an interpreter on the CPU, with XNNPACK as it is by default.
+
+    Options: `xnnpack` (false: the built-in kernels alone), `keep_tensors` (every value of a run can be had after it).
+    """
+
+    package = "ai-edge-litert"
+    options: ClassVar[dict[str, type]] = {"xnnpack": bool, "keep_tensors": bool}
+    timed = (
+        "from numpy arrays already in memory to numpy arrays: set_tensor for each input, Interpreter.invoke, get_tensor "
+        "(a copy) for each output, from Python; reading, preprocessing, quantizing and batching are outside"
+    )
+
+    def __init__(self, library: Any, file: str, threads: int, options: dict[str, Any]) -> None:
+        self._library, self._file, self._threads, self._wanted = library, file, threads, options
+        self._content = tflite_file.read(file)
+        self._interpreter: Any = None
+        self._inputs: dict[str, int] = {}
+        self._outputs: list[int] = []
+        self.inputs: list[tuple[str, list[Any], str]] = []
+        self.outputs: list[str] = []
+
+    @staticmethod
+    def library() -> Any:
+        """The module that holds the interpreter; ImportError where there is none."""
+        for name in LIBRARIES:
+            try:
+                return importlib.import_module(name)
+            except ModuleNotFoundError:
+                continue
+        raise ImportError("neither ai_edge_litert nor tflite_runtime is there")
+
+    @staticmethod
+    def version(library: Any) -> tuple[str, str]:
+        """The package and its version."""
+        package = LIBRARIES[library.__name__]
+        return package, metadata.version(package)
+
+    def open(self) -> None:
+        """The interpreter has its tensors. AgentError where it lacks an operator, or a version of one."""
+        more: dict[str, Any] = {}
+        if self._wanted.get("keep_tensors"):
+            more["experimental_preserve_all_tensors"] = True
+        if self._wanted.get("xnnpack") is False:
+            kinds = self._library.OpResolverType
+            more["experimental_op_resolver_type"] = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        try:
+            self._interpreter = self._library.Interpreter(model_path=self._file, num_threads=self._threads, **more)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            package, version = self.version(self._library)
+            expected = f"{self._file}: expected a file that {package} {version} can run"
+            raise AgentError(f"{expected}, which says: {' '.join(str(error).split())}") from None
+        given, handed = self._ports()
+        details = {entry["index"]: entry for entry in self._interpreter.get_tensor_details()}
+        details.update({entry["index"]: entry for entry in self._interpreter.get_input_details()})
+        self._inputs = dict(given)
+        self.inputs = [(name, _shape(details[index]), details[index]["dtype"].__name__) for name, index in given]
+        self.outputs = [name for name, _ in handed]
+        self._outputs = [index for _, index in handed]
+
+    def run(self, feeds: dict[str, Any]) -> list[Any]:
+        """The outputs for one batch."""
+        for name, index in self._inputs.items():
+            self._interpreter.set_tensor(index, feeds[name])
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+    def tensors(self) -> dict[str, Any]:
+        """Every value that the last run computed, by name, in the order of execution; integers as real numbers."""
+        if not self._wanted.get("keep_tensors"):
+            raise AgentError("tensors: expected the load option keep_tensors, which was not given")
+        details = {entry["index"]: entry for entry in self._interpreter.get_tensor_details()}
+        return {
+            details[index]["name"]: _real(self._interpreter.get_tensor(index), details[index])
+            for index in self._content.computed
+        }
+
+    def profile(self, feeds: dict[str, Any], runs: int) -> dict[str, Any]:
+        """AgentError: the Python interpreter has no profiler."""
+        raise AgentError("profile: the interpreter's Python interface has none; use TFLite's benchmark_model")
+
+    def _ports(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """(name, tensor) of inputs and outputs: the model's own names where the file has a signature."""
+        for signature in self._content.signatures:
+            if signature.subgraph == 0:
+                return list(signature.inputs), list(signature.outputs)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        return [(each["name"], each["index"]) for each in inputs], [(each["name"], each["index"]) for each in outputs]
+
+
+def _shape(details: dict[str, Any]) -> list[int]:
+    return [int(size) for size in details["shape"]]
+
+
+def _real(values: Any, details: dict[str, Any]) -> Any:
+    """What the integers stand for; floats, and integers without a scale, as they are."""
+    import numpy
+
+    scale, zero_point = details["quantization"]
+    return values if not scale else (values.astype(numpy.float32) - zero_point) * numpy.float32(scale)
