@@ -100,6 +100,7 @@ class InsertQuantization:
             "output_steps": [_step(node, grids, placement) for node in outputs_of(editable(program).graph)],
             "layers": [layer.module for layer in placement.layers],
             "left_float": dict(placement.left_float),
+            "allow_float": self.allow_float,
         }
         after = replace(state, program=lifted(module, program))
         return after.with_attachment("quantization", summary)

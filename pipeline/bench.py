@@ -16,7 +16,7 @@ from ..runtimes import open_runner
 from ..ship import manifest
 from ..ship.manifest import Manifest
 from .parity import Golden
-from .publish import GOLDEN_FOLDER
+from .publish import GOLDEN_FOLDER, ports_of
 
 if TYPE_CHECKING:
     from ..benchmarks.accuracy import Parity
@@ -89,4 +89,4 @@ def verify(artifact: Path, device: Device) -> dict[str, Parity]:
 
 
 def _open(device: Device, folder: Path, found: Manifest, threads: int) -> Any:
-    return open_runner(found.runtime, device, folder / found.main, threads)
+    return open_runner(found.runtime, device, folder / found.main, threads, ports_of(found))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..devices import machine
 from ..devices.local import LocalDevice
 from ..ir.errors import EdgewrightError, InputError, Problem, StepError
+from ..runtimes import emitter
 from . import publish
 from .budget import Verdict, verdicts
 from .judge import ARTIFACT, BASELINE, Judgement, judge
@@ -107,7 +108,8 @@ def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Res
     artifact = workshop.make(planned, target)
     baseline = workshop.make(uncompressed, target, "baseline: ")
     unlike = machine.mismatches(target, machine.this_machine())
-    judgement = judge(workshop, baseline, artifact, device, threads, unlike)
+    doubted = () if emitter(target.runtime).is_portable else unlike
+    judgement = judge(workshop, baseline, artifact, device, threads, doubted)
     found = verdicts(workshop.recipe.budget, judgement.summary)
     is_met = all(verdict.is_met for verdict in found)
     result = Result(
@@ -118,7 +120,7 @@ def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Res
         made=artifact,
         judgement=judgement,
         verdicts=found,
-        remarks=_remarks(target, unlike),
+        remarks=(*artifact.emitted.remarks, *_remarks(target, unlike)),
     )
     _publish(result, workshop, baseline, threads)
     return result
@@ -165,9 +167,10 @@ def plan_text(made: Made) -> str:
 
 def _require_runtime(target: Target) -> None:
     """StepError where the runtime that the artifact must prove itself in is missing, before any work is done."""
-    if importlib.util.find_spec(target.runtime) is None:
-        how = f"pip install {target.runtime}"
-        raise StepError(f"{target.runtime} is not installed for {sys.executable}: {how}")
+    runtime = emitter(target.runtime)
+    if importlib.util.find_spec(runtime.module) is None:
+        how = f"pip install 'edgewright[{runtime.name}]'"
+        raise StepError(f"{runtime.package} is not installed for {sys.executable}: {how}")
 
 
 def _threads(recipe: Recipe, target: Target) -> int:

@@ -91,7 +91,7 @@ def _evaluate(workshop: Workshop, made: Made, device: Device) -> tuple[Evaluatio
             return _evaluation(kept), True
         task = accuracy.task(recipe.task, recipe.folder, str(recipe.path))
         names = [spec.name for spec in workshop.inputs]
-        with open_runner(made.runtime, device, made.main, threads=1) as runner:
+        with open_runner(made.runtime, device, made.main, 1, made.emitted.ports) as runner:
             found = accuracy.evaluate(runner, workshop.data.split("evaluation"), task, names, workshop.progress)
         store.put_json(key, _plain(found))
     return found, False
@@ -110,7 +110,7 @@ def _measure(
         if kept := store.find_json(key):
             return {name: LatencyReport.from_json(report) for name, report in kept.items()}, True
         runners = {
-            name: stack.enter_context(open_runner(made.runtime, device, made.main, threads))
+            name: stack.enter_context(open_runner(made.runtime, device, made.main, threads, made.emitted.ports))
             for name, made in ((BASELINE, baseline), (ARTIFACT, artifact))
         }
         reports = latency.measure(runners, device.name, progress=workshop.progress)

@@ -12,12 +12,23 @@ from typing import TYPE_CHECKING
 
 from ..passes.contract import Pass
 from ..passes.text import to_text
+from ..runtimes import EMITTERS
 
 if TYPE_CHECKING:
     from ..runtimes import Emitter
     from ..targets import Target
 
-_LIBRARIES = ("torch", "torch-pruning", "accelerate", "onnx", "onnx-ir", "onnxscript", "numpy")
+_LIBRARIES = (
+    "torch",
+    "torch-pruning",
+    "accelerate",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "litert-torch",
+    "litert-converter",
+    "numpy",
+)
 _APART = frozenset({"commands", "ship"})
 """Rooms whose code changes neither a state, nor an artifact, nor a measurement."""
 
@@ -51,7 +62,7 @@ def library_versions() -> dict[str, str]:
 
 def runtime_version(name: str) -> str:
     """The installed version of the runtime's library; "absent" where it isn't installed."""
-    return _version(name)
+    return _version(EMITTERS[name].package if name in EMITTERS else name)
 
 
 @functools.cache
@@ -59,7 +70,7 @@ def own_source() -> str:
     """A hash of edgewright's own code below the command line: a changed pass never finds its old results."""
     root = Path(__file__).resolve().parents[1]
     hashes = hashlib.sha256()
-    for path in sorted(root.glob("*/*.py")):
+    for path in sorted([*root.glob("*/*.py"), *root.glob("*/*/*.py")]):
         if (path.parent / "__init__.py").exists() and path.parent.name not in _APART:
             hashes.update(path.read_bytes())
     return hashes.hexdigest()

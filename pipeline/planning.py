@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..devices.machine import host_target
 from ..ir.errors import InputError, Problem
 from ..passes import ALL, manager
+from ..recipe.source import input_specs
 from ..runtimes import emitter
 from ..targets import load_target, own_names
 
@@ -58,6 +59,8 @@ def targets_of(recipe: Recipe, names: Sequence[str] = ()) -> tuple[Target, ...]:
 def plan(recipe: Recipe, target: Target) -> Plan:
     """What a build for the target does, in order, with reasons and skips. Needs no torch. PlanError, InputError."""
     runtime = emitter(target.runtime)
+    if refusals := runtime.refusals(input_specs(recipe)):
+        raise InputError([f"{recipe.path}: {target.name}: {refusal}" for refusal in refusals])
     return manager.plan(recipe, target, ALL, runtime.name, runtime.needs)
 
 

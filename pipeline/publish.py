@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ir.errors import InputError, Problem
+from ..runtimes import Port, Ports
 from ..ship import manifest
 from ..ship.manifest import Manifest, TensorEntry
 from .keys import digest, runtime_version
@@ -114,11 +115,41 @@ def write_artifact(
         threads=threads,
         main=made.emitted.main,
         files={path.relative_to(folder).as_posix(): manifest.entry_of(path) for path in files},
-        inputs=tuple(TensorEntry(name=spec.name, shape=spec.shape, dtype=spec.dtype) for spec in workshop.inputs),
-        outputs=tuple(TensorEntry(name=name, step=step) for name, step in golden.steps.items()),
+        inputs=tuple(
+            TensorEntry(
+                name=spec.name, shape=spec.shape, dtype=spec.dtype, **_as_port(spec.name, made.emitted.ports.inputs)
+            )
+            for spec in workshop.inputs
+        ),
+        outputs=tuple(
+            TensorEntry(name=name, step=step, **_as_port(name, made.emitted.ports.outputs))
+            for name, step in golden.steps.items()
+        ),
         steps=tuple(step.text for step in made.steps),
         results=results,
     ).write(folder)
+
+
+def _as_port(name: str, ports: tuple[Port, ...]) -> dict[str, Any]:
+    """What the manifest says of an input or output that the file has in another form than the network."""
+    for port in ports:
+        if port.name == name:
+            form = {"scale": port.scale, "zero_point": port.zero_point, "channels_last": port.channels_last}
+            return {"artifact_dtype": port.dtype, **form}
+    return {}
+
+
+def ports_of(found: Manifest) -> Ports:
+    """The forms of inputs and outputs that a manifest tells."""
+
+    def side(entries: tuple[TensorEntry, ...]) -> tuple[Port, ...]:
+        return tuple(
+            Port(entry.name, entry.artifact_dtype, entry.scale, entry.zero_point, entry.channels_last)
+            for entry in entries
+            if entry.artifact_dtype is not None
+        )
+
+    return Ports(side(found.inputs), side(found.outputs))
 
 
 def _version() -> str:

@@ -16,7 +16,7 @@ from ..passes import manager
 from ..passes.contract import Context
 from ..recipe import fingerprints, source
 from ..recipe.datasets import Data, load_data
-from ..runtimes import Coverage, Emitted, emitter
+from ..runtimes import Coverage, Emitted, Port, Ports, emitter
 from . import keys
 from .keys import digest
 from .store import Store, sha256_of, storage_error
@@ -200,6 +200,8 @@ def _read_made(key: str, plan: Plan, runtime: str, folder: Path, steps: tuple[St
         "left": tuple((layer, why) for layer, why in fields["coverage"]["left"]),
         "float_operators": tuple((name, count) for name, count in fields["coverage"]["float_operators"]),
     }
-    emitted = Emitted(**{**fields, "files": tuple(fields["files"]), "coverage": Coverage(**coverage)})
+    ports = {side: tuple(Port(**port) for port in fields["ports"][side]) for side in ("inputs", "outputs")}
+    whole = {"files": tuple(fields["files"]), "remarks": tuple(fields["remarks"])}
+    emitted = Emitted(**{**fields, **whole, "coverage": Coverage(**coverage), "ports": Ports(**ports)})
     noted = tuple(replace(step, notes=tuple(notes)) for step, notes in zip(steps, document["notes"], strict=True))
     return Made(key, plan, runtime, folder, emitted, noted, tuple(document["output_steps"]), cached)

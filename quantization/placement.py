@@ -162,7 +162,7 @@ def _joins(node: Node, wanted: Mapping[Node, None], rules: Rules, keep: tuple[st
 def _is_fused(node: Node, rules: Rules) -> bool:
     """Whether a kernel before it does the node's work."""
     before = node.args[0]
-    return operator(before) in rules.kernels and tail(before, rules) is node  # type: ignore[arg-type,union-attr]
+    return operator(before) in rules.kernels and tail(before, rules) is node  # type: ignore[arg-type]
 
 
 def _is_available(node: Node | None, wanted: Mapping[Node, None], rules: Rules) -> bool:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from ..devices.contract import Device
 from ..ir.errors import InputError, Problem
-from .contract import Coverage, Emitted, Emitter, Runner, WarmUp
+from .contract import Coverage, Emitted, Emitter, Port, Ports, Runner, WarmUp
 from .onnxruntime import OnnxEmitter
+from .tflite import TfliteEmitter
 
-EMITTERS: dict[str, Emitter] = {OnnxEmitter.name: OnnxEmitter()}
+EMITTERS: dict[str, Emitter] = {OnnxEmitter.name: OnnxEmitter(), TfliteEmitter.name: TfliteEmitter()}
 
 
 def emitter(name: str) -> Emitter:
@@ -19,15 +20,17 @@ def emitter(name: str) -> Emitter:
     return EMITTERS[name]
 
 
-def open_runner(name: str, device: Device, file: Path, threads: int) -> Runner:
+def open_runner(name: str, device: Device, file: Path, threads: int, ports: Ports | None = None) -> Runner:
     """The artifact's `file`, loaded on `device` by the named runtime on `threads` threads; a context manager.
+
+    It takes and hands out what the network would; `ports` say where the file differs.
 
     InputError where the runtime is unknown, StepError where the artifact does not load.
     """
     from .runner import AgentRunner
 
     emitter(name)
-    return AgentRunner(name, device, file, threads)
+    return AgentRunner(name, device, file, threads, ports or Ports())
 
 
-__all__ = ["Coverage", "Emitted", "Emitter", "Runner", "WarmUp", "emitter", "open_runner"]
+__all__ = ["Coverage", "Emitted", "Emitter", "Port", "Ports", "Runner", "WarmUp", "emitter", "open_runner"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..ir.facts import Fact
-    from ..ir.state import ModelState
+    from ..ir.state import InputSpec, ModelState
     from ..targets.schema import Target
 
 
@@ -35,8 +35,33 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class Port:
+    """How the artifact takes an input, or hands out an output, that the network knows as float and channels first.
+
+    With a scale it is an integer of `dtype`; (N, C, H, W) lies as (N, H, W, C) where `channels_last`.
+    """
+
+    name: str
+    dtype: str
+    scale: float | None = None
+    zero_point: int = 0
+    channels_last: bool = False
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The inputs and outputs of an artifact that differ from the network's; the others are as the network's."""
+
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+
+
+@dataclass(frozen=True)
 class Emitted:
-    """What an emitter wrote into a folder: `main` is the file that the runtime loads, `files` are all of them."""
+    """What an emitter wrote into a folder: `main` is the file that the runtime loads, `files` are all of them.
+
+    `remarks` are what whoever ships the artifact has to know of it.
+    """
 
     main: str
     files: tuple[str, ...]
@@ -44,6 +69,8 @@ class Emitted:
     macs: int
     parameters: int
     coverage: Coverage
+    ports: Ports = Ports()
+    remarks: tuple[str, ...] = ()
 
 
 class Emitter(Protocol):
@@ -51,6 +78,18 @@ class Emitter(Protocol):
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Fact]]
+    package: ClassVar[str]
+    """The runtime's library on this machine, as pip names it."""
+    module: ClassVar[str]
+    """The same as Python imports it."""
+    is_portable: ClassVar[bool]
+    """Whether the runtime's int8 kernels compute the same on every processor: then any of them proves an artifact."""
+    within_one: ClassVar[float]
+    """The share of an artifact's output values that must be within one quantization step of what was simulated."""
+
+    def refusals(self, inputs: tuple[InputSpec, ...]) -> tuple[str, ...]:
+        """Why a network with these inputs can't be emitted, known before any work is done."""
+        ...
 
     def emit(self, state: ModelState, target: Target, out: Path) -> Emitted:
         """The artifact's files lie in the folder `out`. StepError where the model can't be said in the runtime."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..devices.contract import Device
 from ..ir.errors import StepError
-from .contract import WarmUp
+from .contract import Ports, WarmUp
+from .ports import into, out_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +23,8 @@ CHUNK_BYTES = 64 << 20
 class AgentRunner:
     """An artifact in an agent of its own on `device`; see `runtimes.contract.Runner`. StepError where it won't load."""
 
-    def __init__(self, runtime: str, device: Device, file: Path, threads: int) -> None:
-        self.runtime = runtime
+    def __init__(self, runtime: str, device: Device, file: Path, threads: int, ports: Ports) -> None:
+        self.runtime, self._ports = runtime, ports
         with ExitStack() as stack:
             self._session = stack.enter_context(device.start())
             try:
@@ -73,5 +74,9 @@ class AgentRunner:
 
     def _run(self, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         files = self._session.output_files(len(self.outputs))
-        self._session.call("run", inputs=self._session.send(arrays), outputs=files)
-        return self._session.receive(files)
+        inputs = {port.name: port for port in self._ports.inputs}
+        given = {name: into(array, inputs[name]) if name in inputs else array for name, array in arrays.items()}
+        self._session.call("run", inputs=self._session.send(given), outputs=files)
+        outputs = {port.name: port for port in self._ports.outputs}
+        answers = zip(self.outputs, self._session.receive(files), strict=True)
+        return tuple(out_of(values, outputs[name]) if name in outputs else values for name, values in answers)

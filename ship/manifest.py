@@ -27,11 +27,19 @@ class FileEntry(_Part):
 
 
 class TensorEntry(_Part):
-    """One input or output; `shape` is None where unknown, and its first axis None where the batch stays open."""
+    """One input or output; `shape` is None where unknown, and its first axis None where the batch stays open.
+
+    Shape and dtype are the network's own. `artifact_dtype` is what the file takes or gives in its place: integers
+    that stand for (value - zero_point) * scale; `channels_last`: it has (N, H, W, C) where the network has (N, C, H, W).
+    """
 
     name: str
     shape: tuple[int | None, ...] | None = None
     dtype: str | None = None
+    artifact_dtype: str | None = None
+    scale: float | None = None
+    zero_point: int = 0
+    channels_last: bool = False
     step: float | None = None
     """Outputs: one quantization step of the calibrated range; parity is counted in it."""
 

@@ -32,9 +32,7 @@ class Agent:
         self._inferences = 0
         """How many inferences the last `run` took; 0 where something else ran since."""
 
-    def load(
-        self, runtime: str, file: str, threads: int, options: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def load(self, runtime: str, file: str, threads: int, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """The artifact is loaded and ran once, on noise; both were timed, and the memory that they took was read."""
         if runtime not in RUNTIMES:
             raise AgentError(f"runtime: expected one of {', '.join(RUNTIMES)}, got '{runtime}'")

@@ -10,9 +10,9 @@ from .contract import AgentError
 class OnnxRuntime:
     """An artifact in an onnxruntime session with the options that a plain deployment on a CPU uses."""
 
-    package = "onnxruntime"
+    package: ClassVar[str] = "onnxruntime"
     options: ClassVar[dict[str, type]] = {}
-    timed = (
+    timed: ClassVar[str] = (
         "one call of onnxruntime.InferenceSession.run from Python: inputs are numpy arrays already in memory, "
         "outputs are newly allocated numpy arrays; reading, preprocessing and batching are outside"
     )

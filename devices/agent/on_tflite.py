@@ -1,4 +1,4 @@
-"""Artifacts in TensorFlow Lite: ai-edge-litert's interpreter, or the older tflite-runtime's where only that is there."""
+"""Artifacts in TensorFlow Lite: ai-edge-litert's interpreter, or the older tflite-runtime's where only that is."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class TFLite:
     Options: `xnnpack` (false: the built-in kernels alone), `keep_tensors` (every value of a run can be had after it).
     """
 
-    package = "ai-edge-litert"
+    package: ClassVar[str] = "ai-edge-litert"
     options: ClassVar[dict[str, type]] = {"xnnpack": bool, "keep_tensors": bool}
-    timed = (
-        "from numpy arrays already in memory to numpy arrays: set_tensor for each input, Interpreter.invoke, get_tensor "
-        "(a copy) for each output, from Python; reading, preprocessing, quantizing and batching are outside"
+    timed: ClassVar[str] = (
+        "from numpy arrays already in memory to numpy arrays: set_tensor for each input, Interpreter.invoke, "
+        "get_tensor (a copy) for each output, from Python; reading, preprocessing, quantizing and batching are outside"
     )
 
     def __init__(self, library: Any, file: str, threads: int, options: dict[str, Any]) -> None:

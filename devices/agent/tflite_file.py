@@ -31,7 +31,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class TfliteFile:
-    """A whole file. `computed` are the tensors of the first subgraph that operators write, in the order of execution."""
+    """A whole file. `computed`: the tensors that operators of the first subgraph write, in the order of execution."""
 
     signatures: tuple[Signature, ...]
     computed: tuple[int, ...]
@@ -42,7 +42,7 @@ def read(file: str) -> TfliteFile:
     with open(file, "rb") as stream:
         start = stream.read(8)
         if len(start) < 8 or start[4:] != IDENTIFIER:
-            raise AgentError(f"{file}: expected a TFLite file ('TFL3' as bytes 4 to 8), found {start[4:] or 'nothing'}")
+            raise AgentError(f"{file}: expected a TFLite file ('TFL3' as bytes 4 to 8), found {start[4:]!r}")
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 return _model(Table(data, struct.unpack_from("<I", data)[0]))

@@ -1,0 +1,113 @@
+"""TFLite: the emitter that turns an exported program into one .tflite file, fully integer where it is quantized.
+
+Two libraries run such files: ai-edge-litert, and the older tflite-runtime that many boards still have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..ir.errors import StepError
+from ..ir.facts import EXPORTED, Fact
+from .contract import Emitted, Port, Ports
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..ir.state import InputSpec, ModelState
+    from ..targets.schema import Target
+    from .tflite_graph import Model
+    from .tflite_graph import Tensor as FileTensor
+
+MODEL = "model.tflite"
+
+
+@dataclass(frozen=True)
+class TfliteEmitter:
+    """Emits `model.tflite`. Images lie as (N, H, W, C) in it; a quantized model takes and gives int8."""
+
+    name: ClassVar[str] = "tflite"
+    needs: ClassVar[frozenset[Fact]] = frozenset({EXPORTED})
+    package: ClassVar[str] = "ai-edge-litert"
+    module: ClassVar[str] = "ai_edge_litert"
+    is_portable: ClassVar[bool] = True
+    within_one: ClassVar[float] = 0.95
+
+    def refusals(self, inputs: tuple[InputSpec, ...]) -> tuple[str, ...]:
+        """An open batch: a file that is resized afterwards can be silently wrong."""
+        return tuple(
+            f"model.inputs.{spec.name}.shape: expected a fixed batch, as [1, ...], for a TFLite file, got an open one"
+            for spec in inputs
+            if spec.batch is None
+        )
+
+    def emit(self, state: ModelState, target: Target, out: Path) -> Emitted:
+        """The file lies in `out`; the same state gives the same bytes.
+
+        StepError where a need does not hold, an operator has no TFLite form, or something is computed in float that
+        should not be.
+        """
+        from .tflite_boundary import integer_boundary, rename
+        from .tflite_coverage import count, coverage
+        from .tflite_file import read, write
+        from .tflite_layout import fold_transposes
+        from .tflite_lowering import lowered
+        from .tflite_versions import set_versions, write_lowest_runtime
+
+        if missing := self.needs - state.facts:
+            raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")
+        if refused := self.refusals(state.inputs):
+            raise StepError(f"{self.name}: {'; '.join(refused)}")
+        summary = state.attachments.get("quantization")
+        model = read(lowered(state.exported_program(), _examples(state.inputs), summary is not None))
+        names = [spec.name for spec in state.inputs]
+        count_outputs = len(model.subgraphs[0].outputs)
+        outputs = ["output"] if count_outputs == 1 else [f"output_{index}" for index in range(count_outputs)]
+        if taken := set(outputs) & set(names):
+            raise StepError(f"{self.name}: an input can't be called '{min(taken)}': an output has that name")
+        rename(model, names, outputs)
+        fold_transposes(model)
+        if summary is not None:
+            integer_boundary(model)
+        set_versions(model)
+        lowest = write_lowest_runtime(model)
+        write(model, out / MODEL)
+        found = coverage(out / MODEL)
+        if summary is not None and not summary["allow_float"]:
+            _refuse_float(found.left, found.float_operators)
+        macs, parameters = count(out / MODEL)
+        remarks = (f"runs in TFLite {lowest.version} and later: {lowest.because}",)
+        total_bytes = (out / MODEL).stat().st_size
+        return Emitted(MODEL, (MODEL,), total_bytes, macs, parameters, found, _ports(model), remarks)
+
+
+def _examples(inputs: tuple[InputSpec, ...]) -> tuple[Tensor, ...]:
+    import torch
+
+    return tuple(torch.zeros([size or 1 for size in spec.shape], dtype=getattr(torch, spec.dtype)) for spec in inputs)
+
+
+def _refuse_float(left: tuple[tuple[str, str], ...], operators: tuple[tuple[str, int], ...]) -> None:
+    found = [f"{layer}: {why}" for layer, why in left] + [f"{number} {name}" for name, number in operators]
+    if found:
+        raise StepError(
+            "tflite: litert-torch left operators in float that the plan holds in int8: "
+            f"{'; '.join(found)}. compress.quantize.allow_float: true lets them stay"
+        )
+
+
+def _ports(model: Model) -> Ports:
+    from .tflite_graph import inputs, outputs
+
+    return Ports(tuple(map(_port, inputs(model))), tuple(map(_port, outputs(model))))
+
+
+def _port(tensor: FileTensor) -> Port:
+    from .tflite_lowering import IMAGE_AXES
+
+    grid: dict[str, Any] = {}
+    if tensor.scales:
+        grid = {"scale": tensor.scales[0], "zero_point": tensor.zero_points[0]}
+    return Port(tensor.name, tensor.dtype, channels_last=len(tensor.shape) == IMAGE_AXES, **grid)
