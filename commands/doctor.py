@@ -15,8 +15,8 @@ REQUIRED = (
     *("numpy", "pydantic", "pyyaml", "typer", "rich"),
 )
 """The packages that edgewright itself depends on, as pyproject.toml names them."""
-RUNTIMES = ("onnxruntime",)
-"""Runtimes that artifacts can be made for; the name is that of the package, and of the extra that brings it."""
+RUNTIMES = {"onnxruntime": ("onnxruntime",), "tflite": ("ai-edge-litert", "litert-torch")}
+"""Runtimes that artifacts can be made for, and the packages that each needs; the name is that of the extra."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,19 @@ def _packages() -> list[Finding]:
 
 
 def _runtimes() -> list[Finding]:
-    versions = {name: _version(name) for name in RUNTIMES}
-    is_needed = not any(versions.values())
-    return [Finding(f"runtime {name}", version, f"pip install {name}", is_needed) for name, version in versions.items()]
+    found = {name: [_version(package) for package in packages] for name, packages in RUNTIMES.items()}
+    is_needed = not any(None not in versions for versions in found.values())
+    return [
+        Finding(f"runtime {name}", _together(name, versions), f"pip install 'edgewright[{name}]'", is_needed)
+        for name, versions in found.items()
+    ]
+
+
+def _together(name: str, versions: list[str | None]) -> str | None:
+    """The packages of a runtime with their versions; None where one is missing."""
+    if None in versions:
+        return None
+    return ", ".join(f"{package} {version}" for package, version in zip(RUNTIMES[name], versions, strict=True))
 
 
 def _host() -> Finding:

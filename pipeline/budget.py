@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One budget; `found` is None where the artifact could not be measured for it, and then it is not met."""
+    """One budget; `found` is None where the artifact could not be measured for it, and then it is not met.
+
+    `of` is who sets it: the recipe's budget, or the target's hardware.
+    """
 
     key: str
     limit: float
     found: float | None
+    of: str = "budget"
 
     @property
     def is_met(self) -> bool:
@@ -25,10 +29,12 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.found is None:
-            return f"budget.{self.key}: MISSED: {self.limit:g} allowed, but it could not be measured here"
+            return f"{self.of}.{self.key}: MISSED: {self.limit:g} allowed, but it could not be measured here"
         if self.is_met:
-            return f"budget.{self.key}: met: {self.found:.4g} of {self.limit:g}"
-        return f"budget.{self.key}: MISSED: {self.found:.4g} where {self.limit:g} is allowed, {self._excess():.3g} over"
+            return f"{self.of}.{self.key}: met: {self.found:.4g} of {self.limit:g}"
+        return (
+            f"{self.of}.{self.key}: MISSED: {self.found:.4g} where {self.limit:g} is allowed, {self._excess():.3g} over"
+        )
 
     def _excess(self) -> float:
         return 0.0 if self.found is None else self.found - self.limit

@@ -16,7 +16,7 @@ from ..passes import manager
 from ..passes.contract import Context
 from ..recipe import fingerprints, source
 from ..recipe.datasets import Data, load_data
-from ..runtimes import Coverage, Emitted, Port, Ports, emitter
+from ..runtimes import Coverage, Emitted, Limit, Port, Ports, emitter
 from . import keys
 from .keys import digest
 from .store import Store, sha256_of, storage_error
@@ -201,7 +201,11 @@ def _read_made(key: str, plan: Plan, runtime: str, folder: Path, steps: tuple[St
         "float_operators": tuple((name, count) for name, count in fields["coverage"]["float_operators"]),
     }
     ports = {side: tuple(Port(**port) for port in fields["ports"][side]) for side in ("inputs", "outputs")}
-    whole = {"files": tuple(fields["files"]), "remarks": tuple(fields["remarks"])}
+    whole = {
+        "files": tuple(fields["files"]),
+        "remarks": tuple(fields["remarks"]),
+        "limits": tuple(Limit(**limit) for limit in fields["limits"]),
+    }
     emitted = Emitted(**{**fields, **whole, "coverage": Coverage(**coverage), "ports": Ports(**ports)})
     noted = tuple(replace(step, notes=tuple(notes)) for step, notes in zip(steps, document["notes"], strict=True))
     return Made(key, plan, runtime, folder, emitted, noted, tuple(document["output_steps"]), cached)

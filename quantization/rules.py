@@ -42,7 +42,7 @@ class Rules:
     @classmethod
     def of(cls, int8: Int8) -> Rules:
         """The rules that a profile gives."""
-        fixed = tuple(FixedGrid(each.operator, each.scale, each.zero_point) for each in int8.fixed_outputs)
+        fixed = tuple(FixedGrid(name, *grid) for name, grid in int8.fixed_outputs.items())
         return cls(
             kernels=int8.kernels,
             float_outputs=int8.float_outputs,

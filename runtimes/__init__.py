@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..devices.contract import Device
 from ..ir.errors import InputError, Problem
-from .contract import Coverage, Emitted, Emitter, Port, Ports, Runner, WarmUp
+from .contract import Coverage, Emitted, Emitter, Limit, Port, Ports, Runner, WarmUp
 from .onnxruntime import OnnxEmitter
 from .tflite import TfliteEmitter
 
@@ -33,4 +33,4 @@ def open_runner(name: str, device: Device, file: Path, threads: int, ports: Port
     return AgentRunner(name, device, file, threads, ports or Ports())
 
 
-__all__ = ["Coverage", "Emitted", "Emitter", "Port", "Ports", "Runner", "WarmUp", "emitter", "open_runner"]
+__all__ = ["Coverage", "Emitted", "Emitter", "Limit", "Port", "Ports", "Runner", "WarmUp", "emitter", "open_runner"]

@@ -57,6 +57,15 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What the target's hardware has of something, and how much of it the artifact takes, by its file."""
+
+    key: str
+    most: float
+    found: float
+
+
+@dataclass(frozen=True)
 class Emitted:
     """What an emitter wrote into a folder: `main` is the file that the runtime loads, `files` are all of them.
 
@@ -71,6 +80,7 @@ class Emitted:
     coverage: Coverage
     ports: Ports = Ports()
     remarks: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
 
 class Emitter(Protocol):

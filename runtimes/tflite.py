@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
+from . import tflite_device
 from .contract import Emitted, Port, Ports
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class TfliteEmitter:
         from .tflite_file import read, write
         from .tflite_layout import fold_transposes
         from .tflite_lowering import lowered
+        from .tflite_micro import write_c_array
         from .tflite_versions import set_versions, write_lowest_runtime
 
         if missing := self.needs - state.facts:
@@ -78,9 +80,20 @@ class TfliteEmitter:
         if summary is not None and not summary["allow_float"]:
             _refuse_float(found.left, found.float_operators)
         macs, parameters = count(out / MODEL)
-        remarks = (f"runs in TFLite {lowest.version} and later: {lowest.because}",)
-        total_bytes = (out / MODEL).stat().st_size
-        return Emitted(MODEL, (MODEL,), total_bytes, macs, parameters, found, _ports(model), remarks)
+        held = tflite_device.limits(out / MODEL, target)
+        files = [out / MODEL, *(write_c_array(out / MODEL, out, "model") if target.micro else ())]
+        lowest_runtime = f"runs in TFLite {lowest.version} and later: {lowest.because}"
+        return Emitted(
+            main=MODEL,
+            files=tuple(file.name for file in files),
+            total_bytes=(out / MODEL).stat().st_size,
+            macs=macs,
+            parameters=parameters,
+            coverage=found,
+            ports=_ports(model),
+            remarks=(lowest_runtime, *tflite_device.remarks(out / MODEL, target)),
+            limits=held,
+        )
 
 
 def _examples(inputs: tuple[InputSpec, ...]) -> tuple[Tensor, ...]:

@@ -4,7 +4,6 @@ from .loading import HOST, builtin_names, load_target, matching, own_names, to_y
 from .schema import (
     NAME_FORM,
     Delegate,
-    FixedOutput,
     Hardware,
     Int8,
     Isa,
@@ -18,7 +17,6 @@ __all__ = [
     "HOST",
     "NAME_FORM",
     "Delegate",
-    "FixedOutput",
     "Hardware",
     "Int8",
     "Isa",

@@ -46,15 +46,11 @@ class Hardware(_Sourced):
     memory_mib: int = Field(ge=1)
 
 
-class FixedOutput(_Part):
-    """An operator whose int8 kernel has one output scale, whatever the range of its values."""
-
-    operator: str
-    scale: float = Field(gt=0)
-    zero_point: int
+def _as_pairs(value: Any) -> Any:
+    return {key: _as_tuple(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-FixedOutputs = Annotated[tuple[FixedOutput, ...], BeforeValidator(_as_tuple)]
+FixedOutputs = Annotated[dict[str, tuple[float, int]], BeforeValidator(_as_pairs)]
 
 
 class Int8(_Sourced):
@@ -82,7 +78,8 @@ class Int8(_Sourced):
     """Kernels whose weights have one scale, whatever `weight_granularity` says."""
     shared_scale: Names = ()
     """Kernels whose inputs and output all have one scale."""
-    fixed_outputs: FixedOutputs = ()
+    fixed_outputs: FixedOutputs = {}
+    """Scale and zero point of kernels whose output always has the same, whatever the range of its values."""
     integer_only: bool = False
     """An artifact holds no float operator, and inputs and outputs are int8, unless the recipe says otherwise."""
 
@@ -113,14 +110,10 @@ class Micro(_Sourced):
 class Delegate(_Sourced):
     """An accelerator that takes over part of a graph; only what it would not take can be told ahead."""
 
-    name: str
     int8: bool
     """Whether it computes in int8; otherwise it computes an int8 graph in float."""
     operators: Names
     """TensorFlow Lite's operators that it takes, in the names of its schema (CONV_2D)."""
-
-
-Delegates = Annotated[tuple[Delegate, ...], BeforeValidator(_as_tuple)]
 
 
 class Target(_Part):
@@ -135,4 +128,4 @@ class Target(_Part):
     quantization: Quantization = Quantization()
     pruning: Pruning | None = None
     micro: Micro | None = None
-    delegates: Delegates = ()
+    delegates: dict[str, Delegate] = {}

@@ -50,7 +50,7 @@ def test_its_only_name_is_edgewright(names: frozenset[str]) -> None:
 
 def test_every_module_of_every_room_is_in_it(names: frozenset[str], copy: Path) -> None:
     rooms = [path.parent for path in copy.glob("*/__init__.py") if path.parent.name not in NOT_INSTALLED]
-    modules = [path for room in rooms for path in room.glob("*.py")]
+    modules = [path for room in rooms for path in room.rglob("*.py") if (path.parent / "__init__.py").is_file()]
     expected = {f"edgewright/{path.relative_to(copy)}" for path in [*modules, copy / "__init__.py", copy / "deploy.py"]}
     assert len(rooms) > 1
     assert {name for name in names if name.endswith(".py")} == expected

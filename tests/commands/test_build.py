@@ -120,7 +120,7 @@ def test_a_runtime_that_is_not_installed_is_said_before_any_work(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # Python's own way to say that there is none
     shown = edgewright("build", copy.recipe, "--out", copy.out / "none", "--cache", copy.out / "cache")
     assert (shown.code, shown.out) == (1, "")
-    assert f"onnxruntime is not installed for {sys.executable}: pip install onnxruntime" in shown.err
+    assert f"onnxruntime is not installed for {sys.executable}: pip install 'edgewright[onnxruntime]'" in shown.err
     assert not list((copy.out / "cache" / "steps").iterdir())
 
 

@@ -28,9 +28,9 @@ def test_it_looks_for_every_package_that_the_project_depends_on() -> None:
 
 
 def test_it_looks_for_every_runtime_that_a_profile_may_name() -> None:
-    assert get_args(Target.model_fields["runtime"].annotation) == doctor.RUNTIMES
-    for name in doctor.RUNTIMES:
-        assert names(PROJECT["optional-dependencies"][name]) == [name]
+    assert get_args(Target.model_fields["runtime"].annotation) == tuple(doctor.RUNTIMES)
+    for name, packages in doctor.RUNTIMES.items():
+        assert sorted(names(PROJECT["optional-dependencies"][name])) == sorted(packages)
 
 
 def test_it_prints_a_line_for_each_thing(edgewright: Program) -> None:
@@ -40,7 +40,8 @@ def test_it_prints_a_line_for_each_thing(edgewright: Program) -> None:
     for name in doctor.REQUIRED:
         assert found[name] == importlib.metadata.version(name)
     assert found["target host"].startswith(f"{host_target().name} (")
-    assert found["runtime onnxruntime"] == importlib.metadata.version("onnxruntime")
+    assert found["runtime onnxruntime"] == f"onnxruntime {importlib.metadata.version('onnxruntime')}"
+    assert found["runtime tflite"].startswith(f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}, litert")
     assert found["devices"].startswith("local: ")
 
 
@@ -52,19 +53,25 @@ def test_json_is_one_document(edgewright: Program) -> None:
     assert None not in found.values()
 
 
-@pytest.mark.parametrize("which", ["REQUIRED", "RUNTIMES"])
+@pytest.mark.parametrize(
+    ("which", "value", "advice"),
+    [
+        ("REQUIRED", ("a-package-that-nobody-has",), "pip install a-package-that-nobody-has"),
+        ("RUNTIMES", {"none": ("a-package-that-nobody-has",)}, "pip install 'edgewright[none]'"),
+    ],
+)
 def test_what_is_missing_is_said_with_the_command_that_brings_it(
-    which: str, monkeypatch: pytest.MonkeyPatch, edgewright: Program
+    which: str, value: Any, advice: str, monkeypatch: pytest.MonkeyPatch, edgewright: Program
 ) -> None:
-    monkeypatch.setattr(doctor, which, ("a-package-that-nobody-has",))
+    monkeypatch.setattr(doctor, which, value)
     shown = edgewright("doctor")
     assert shown.code == 1
-    assert "MISSING: pip install a-package-that-nobody-has" in shown.out
+    assert f"MISSING: {advice}" in shown.out
     assert edgewright("doctor", "--json").code == 1
 
 
 def test_one_runtime_is_enough(monkeypatch: pytest.MonkeyPatch, edgewright: Program) -> None:
-    monkeypatch.setattr(doctor, "RUNTIMES", ("onnxruntime", "a-runtime-that-nobody-has"))
+    monkeypatch.setattr(doctor, "RUNTIMES", {"onnxruntime": ("onnxruntime",), "none": ("a-runtime-that-nobody-has",)})
     shown = edgewright("doctor")
     assert shown.code == 0
-    assert "MISSING: pip install a-runtime-that-nobody-has" in shown.out
+    assert "MISSING: pip install 'edgewright[none]'" in shown.out

@@ -22,5 +22,5 @@ def test_asking_for_needs_imports_nothing_heavy() -> None:
 
 
 def test_an_unknown_emitter_is_refused() -> None:
-    with pytest.raises(InputError, match="expected one of onnxruntime, got 'abacus'"):
+    with pytest.raises(InputError, match="expected one of onnxruntime, tflite, got 'abacus'"):
         emitter("abacus")

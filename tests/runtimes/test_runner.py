@@ -65,5 +65,5 @@ def test_what_does_not_load_is_named_with_its_runtime_and_device(tmp_path: Path)
 
 
 def test_an_unknown_runtime_is_refused(artifact: Path) -> None:
-    with pytest.raises(InputError, match="expected one of onnxruntime, got 'abacus'"):
+    with pytest.raises(InputError, match="expected one of onnxruntime, tflite, got 'abacus'"):
         open_runner("abacus", LocalDevice(), artifact, threads=1)

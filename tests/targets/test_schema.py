@@ -35,7 +35,7 @@ def test_tflite_targets_keep_the_published_quantization_specification(target: Ta
     assert int8 is not None
     assert (int8.activations, int8.symmetric_activations, int8.bias) == ("int8", False, "int32")
     assert (int8.weight_bits, int8.weight_granularity) == (8, "per-channel")
-    fixed = {each.operator: (1 / each.scale, each.zero_point) for each in int8.fixed_outputs}
+    fixed = {name: (1 / scale, zero_point) for name, (scale, zero_point) in int8.fixed_outputs.items()}
     assert fixed == {"sigmoid": (256, -128), "softmax": (256, -128), "tanh": (128, 0)}
     assert int8.integer_only
 
@@ -44,5 +44,5 @@ def test_what_a_profile_says_of_itself_hangs_together() -> None:
     for target in EVERY:
         int8 = target.quantization.int8_static
         assert int8 is not None
-        assert {*int8.shared_scale, *(each.operator for each in int8.fixed_outputs)} <= set(int8.kernels)
+        assert {*int8.shared_scale, *int8.fixed_outputs} <= set(int8.kernels)
         assert not set(int8.kernels) & set(int8.same_scale)
