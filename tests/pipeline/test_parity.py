@@ -27,6 +27,7 @@ from edgewright.pipeline.planning import baseline_plan, plan
 from edgewright.pipeline.store import Store
 from edgewright.pipeline.workshop import Made, Workshop
 from edgewright.recipe.schema import load_recipe
+from edgewright.runtimes import emitter
 from edgewright.targets import Target
 
 UNLIKE = ("the flag avx512_vnni is not there",)

@@ -12,35 +12,39 @@ from edgewright.ir.errors import StepError
 from onnx import TensorProto, helper, numpy_helper
 
 WITH_RUNTIME = """
-import importlib.util, os, signal, sys, time
-spec = importlib.util.spec_from_file_location("agent", sys.argv[1])
-agent = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(agent)
+import os, runpy, signal, sys, time
+sys.path.append(sys.argv[1])
+from agent import commands
 
 class Library:
     __name__, __version__ = "trial", "1"
 
 class Trial:
-    timed = "nothing"
+    package, timed, options = "trial", "nothing", {"fast": bool}
     inputs, outputs = [("x", [1], "float32")], ["y"]
-    def __init__(self, library, file, threads):
+    def __init__(self, library, file, threads, options):
         print("a library prints")
         os.write(1, b"a library writes\\n")
     @staticmethod
     def library():
         return Library()
+    @staticmethod
+    def version(library):
+        return library.__name__, library.__version__
+    def open(self):
+        pass
     def run(self, feeds):
         BODY
         return [feeds["x"]]
 
-agent.RUNTIMES["trial"] = Trial
-agent.main()
+commands.RUNTIMES["trial"] = Trial
+runpy.run_module("agent", run_name="__main__")
 """
 
 
 def trial(body: str) -> AgentSession:
     """An agent with one more runtime, whose inference is `body`."""
-    return AgentSession((sys.executable, "-u", "-c", WITH_RUNTIME.replace("BODY", body), str(AGENT)))
+    return AgentSession((sys.executable, "-u", "-c", WITH_RUNTIME.replace("BODY", body), str(AGENT.parent)))
 
 
 def linear(file: Path, batch: int | str, weights: np.ndarray) -> Path:
@@ -63,13 +67,14 @@ def weights() -> np.ndarray:
 
 
 def test_it_stands_alone_and_is_python_3_9() -> None:
-    tree = ast.parse(AGENT.read_text(), feature_version=(3, 9))
-    found = {
-        alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
-    }
-    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert not any(node.level for node in froms)
-    found |= {str(node.module).partition(".")[0] for node in froms}
+    found: set[str] = set()
+    for file in AGENT.glob("*.py"):
+        tree = ast.parse(file.read_text(), feature_version=(3, 9))
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+        found |= {alias.name.partition(".")[0] for node in imports for alias in node.names}
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert all(node.level <= 1 for node in froms), file
+        found |= {str(node.module).partition(".")[0] for node in froms if not node.level}
     assert found - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
 
 
@@ -118,10 +123,14 @@ def test_bad_requests_are_answered(tmp_path: Path) -> None:
             session.call("fly")
         with pytest.raises(StepError, match="unexpected keyword argument 'speed'"):
             session.call("time", speed=3)
-        with pytest.raises(StepError, match="expected one of onnxruntime, got 'tflight'"):
+        with pytest.raises(StepError, match="expected one of onnxruntime, tflite, got 'tflight'"):
             session.call("load", runtime="tflight", file=str(broken), threads=1)
         with pytest.raises(StepError, match=r"none\.onnx: expected an artifact's file"):
             session.call("load", runtime="onnxruntime", file=str(tmp_path / "none.onnx"), threads=1)
+        with pytest.raises(StepError, match="options: expected only none, got 'speed'"):
+            session.call("load", runtime="onnxruntime", file=str(broken), threads=1, options={"speed": 3})
+        with pytest.raises(StepError, match=r"options.xnnpack: expected bool, got 'off'"):
+            session.call("load", runtime="tflite", file=str(broken), threads=1, options={"xnnpack": "off"})
         with pytest.raises(StepError, match="Protobuf parsing failed"):
             session.call("load", runtime="onnxruntime", file=str(broken), threads=1)
 
@@ -149,7 +158,7 @@ def test_a_runtime_that_is_not_installed_is_named_with_the_command(tmp_path: Pat
     artifact.touch()
     hide = WITH_RUNTIME.replace("BODY", "pass").replace("return Library()", "import a_library_that_nobody_has")
     with (
-        AgentSession((sys.executable, "-u", "-c", hide, str(AGENT))) as session,
+        AgentSession((sys.executable, "-u", "-c", hide, str(AGENT.parent))) as session,
         pytest.raises(StepError, match=r"trial is not installed for .*: pip install trial"),
     ):
         session.call("load", runtime="trial", file=str(artifact), threads=1)

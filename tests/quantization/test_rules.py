@@ -1,0 +1,24 @@
+"""The rules that a profile gives."""
+
+from __future__ import annotations
+
+from edgewright.quantization.rules import FixedGrid, Rules
+from edgewright.targets import load_target
+
+
+def test_a_profile_gives_its_rules() -> None:
+    int8 = load_target("arm64-cortex-a72").quantization.int8_static
+    assert int8 is not None
+    rules = Rules.of(int8)
+    assert rules.kernels == int8.kernels
+    assert rules.shared_scale == ("cat",)
+    assert rules.integer_only
+    assert rules.fixed("softmax") == FixedGrid("softmax", *int8.fixed_outputs["softmax"])
+    assert rules.fixed("conv2d") is None
+
+
+def test_what_a_profile_leaves_out_is_no_rule() -> None:
+    int8 = load_target("x86-avx2").quantization.int8_static
+    assert int8 is not None
+    rules = Rules.of(int8)
+    assert (rules.shared_scale, rules.fixed_outputs, rules.fused_into, rules.integer_only) == ((), (), (), False)
