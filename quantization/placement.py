@@ -161,8 +161,7 @@ def _joins(node: Node, wanted: Mapping[Node, None], rules: Rules, keep: tuple[st
 
 def _is_fused(node: Node, rules: Rules) -> bool:
     """Whether a kernel before it does the node's work."""
-    before = node.args[0]
-    return operator(before) in rules.kernels and tail(before, rules) is node  # type: ignore[arg-type]
+    return any(operator(before) in rules.kernels and tail(before, rules) is node for before in nodes_in(node.args[0]))
 
 
 def _is_available(node: Node | None, wanted: Mapping[Node, None], rules: Rules) -> bool:
@@ -235,7 +234,11 @@ def _placement(
         if groups[tensor.name] != groups[node.name]
     }
     inside = {*computed, *consumers}
-    islands = {node.name: operator(node) for node in graph.nodes if _is_island(node, inside, keep)}
+    islands = {
+        node.name: operator(node)
+        for node in graph.nodes
+        if operator(node) not in rules.same_scale and _is_island(node, inside, keep)
+    }
     return Placement(
         groups=groups,
         observed=observed,

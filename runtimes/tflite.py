@@ -69,10 +69,10 @@ class TfliteEmitter:
         outputs = ["output"] if count_outputs == 1 else [f"output_{index}" for index in range(count_outputs)]
         if taken := set(outputs) & set(names):
             raise StepError(f"{self.name}: an input can't be called '{min(taken)}': an output has that name")
-        rename(model, names, outputs)
         fold_transposes(model)
         if summary is not None:
             integer_boundary(model)
+        rename(model, names, outputs)
         set_versions(model)
         lowest = write_lowest_runtime(model)
         write(model, out / MODEL)

@@ -33,6 +33,7 @@ def lowered(program: ExportedProgram, examples: tuple[Tensor, ...], is_quantized
     """
     module = editable(program)
     _expose_weights(module)
+    _read_apart(module)
     outputs = [node.meta["val"].dim() for node in _results(module)]
     return _convert(module, examples, _images(example.dim() for example in examples), _images(outputs), is_quantized)
 
@@ -71,6 +72,23 @@ def _expose_weights(module: GraphModule) -> None:
             quantized = module.graph.call_function(operators.quantize_per_channel.default, (constant, *form))
         node.args = (quantized, *form)
     module.graph.eliminate_dead_code()
+    module.recompile()
+
+
+def _read_apart(module: GraphModule) -> None:
+    """Every reader of a quantized tensor has a dequantize node of its own.
+
+    litert-torch turns parts of a graph to NHWC, and a node that is read in both layouts ends its pass with an error.
+    """
+    import torch
+
+    for node in list(module.graph.nodes):
+        if node.target is not torch.ops.quantized_decomposed.dequantize_per_tensor.default:
+            continue
+        for reader in list(node.users)[1:]:
+            with module.graph.inserting_before(reader):
+                own = module.graph.node_copy(node)
+            reader.replace_input_with(node, own)
     module.recompile()
 
 

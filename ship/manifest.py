@@ -30,7 +30,7 @@ class TensorEntry(_Part):
     """One input or output; `shape` is None where unknown, and its first axis None where the batch stays open.
 
     Shape and dtype are the network's own. `artifact_dtype` is what the file takes or gives in its place: integers
-    that stand for (value - zero_point) * scale; `channels_last`: it has (N, H, W, C) where the network has (N, C, H, W).
+    that stand for (value - zero_point) * scale; `channels_last`: it has (N, H, W, C) in place of the (N, C, H, W) here.
     """
 
     name: str
