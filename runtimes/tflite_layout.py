@@ -18,8 +18,18 @@ def fold_transposes(model: Model) -> int:
     while any(_fold(model, operator) for operator in list(model.subgraphs[0].operators)):
         gone += 1
     if gone:
+        _drop_unread(model)
         drop_unused(model)
     return gone
+
+
+def _drop_unread(model: Model) -> None:
+    """No TRANSPOSE is left whose result nothing reads."""
+    graph = model.subgraphs[0]
+    read = {index for operator in graph.operators for index in operator.inputs} | set(graph.outputs)
+    graph.operators = [
+        operator for operator in graph.operators if kind(model, operator) != "TRANSPOSE" or operator.outputs[0] in read
+    ]
 
 
 def _fold(model: Model, operator: Any) -> bool:

@@ -167,6 +167,22 @@ def built(trained_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Bui
     return replace(made, cache=folder / "cache", ran=ran)
 
 
+@pytest.fixture(scope="session")
+def built_tflite(trained_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a real TFLite artifact of the small recipe, for reading."""
+    folder = tmp_path_factory.mktemp("built-tflite")
+    options = ["--out", folder / "out", "--cache", folder / "cache", "--target", "arm64-cortex-a72"]
+    ran = run_program("build", trained_recipe / "recipe.yaml", *options)
+    assert ran.code == 0, ran.err
+    return folder / "out" / "arm64-cortex-a72"
+
+
+@pytest.fixture(scope="session")
+def tflite_artifact(built_tflite: Path) -> Path:
+    """The file of that artifact: an int8 network from (1, 8, 8, 1) to (1, 4)."""
+    return built_tflite / "model.tflite"
+
+
 class Listener(Silent):
     """Remembers what a person was told: `said` in the history, `warnings`, and per task the units that were done."""
 

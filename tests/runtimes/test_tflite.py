@@ -1,0 +1,185 @@
+"""The TFLite emitter: fully integer files with exactly the graph's scales, that compute what was simulated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from edgewright.benchmarks.accuracy import parity
+from edgewright.devices.local import LocalDevice
+from edgewright.ir.errors import InputError, StepError
+from edgewright.ir.graph import editable, tensor_of
+from edgewright.ir.state import InputSpec, ModelState
+from edgewright.passes import manager
+from edgewright.passes.calibrate import Calibrate
+from edgewright.passes.export import Export
+from edgewright.passes.fold_batchnorm import FoldBatchnorm
+from edgewright.passes.insert_quantization import InsertQuantization
+from edgewright.pipeline.parity import AGREEMENT
+from edgewright.recipe.schema import Recipe
+from edgewright.runtimes import open_runner
+from edgewright.runtimes.tflite import MODEL, TfliteEmitter
+from edgewright.runtimes.tflite_coverage import transposes
+from edgewright.runtimes.tflite_file import read
+from edgewright.runtimes.tflite_graph import operators, tensors
+from edgewright.targets import load_target
+from torch import Tensor, nn
+from torch.nn import functional
+
+SHAPE = (3, 16, 16)
+TARGET = load_target("arm64-cortex-a72", Path("/"))
+KINDS = ["Residual", "PaddedResidual", "DepthwiseSeparable", "Grouped", "Dense", "SqueezeExcite", "Shuffled"]
+State = Callable[..., ModelState]
+
+
+class Segmentation(nn.Module):
+    """Pooling, concatenation, both ways of upsampling, and a sigmoid at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.third, self.head = nn.Conv2d(16, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = torch.relu(self.first(x))
+        coarse = functional.interpolate(torch.relu(self.second(fine)), scale_factor=2, mode="nearest")
+        x = functional.max_pool2d(torch.relu(self.third(torch.cat([fine, coarse], 1))), 2)
+        x = functional.interpolate(functional.avg_pool2d(x, 2), scale_factor=4, mode="bilinear")
+        return torch.sigmoid(self.head(x))
+
+
+class Classes(nn.Module):
+    """A tanh inside and a softmax at the end: kernels whose output scales are fixed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(self.head(torch.tanh(self.first(x)).mean((2, 3))), -1)
+
+
+def images(count: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def quantized(make_recipe: Callable[..., Recipe], make_context: Any) -> State:
+    """quantized(module): its state, calibrated and quantized for the target."""
+
+    def run(module: nn.Module, **quantize: Any) -> ModelState:
+        recipe = make_recipe(compress={"quantize": {"calibration": {"samples": 64}, **quantize}})
+        context = make_context(calibration=(images(64), torch.arange(64) % 10))
+        state = ModelState((InputSpec("image", (1, *SHAPE)),), module.eval())
+        steps = [step.for_target(TARGET, recipe) for step in (Calibrate, InsertQuantization)]
+        for step in (Export(), FoldBatchnorm(), *steps):
+            state = manager.run(step, state, context)
+        return state
+
+    return run
+
+
+def simulated(state: ModelState, samples: Tensor) -> np.ndarray:
+    with torch.no_grad():
+        return torch.cat([state.callable_module()(sample[None]) for sample in samples]).numpy()
+
+
+def check(state: ModelState, folder: Path) -> None:
+    """The file is integer throughout, and computes what was simulated as closely as the emitter promises."""
+    emitted = TfliteEmitter().emit(state, TARGET, folder)
+    assert emitted.coverage.quantized == emitted.coverage.eligible > 0
+    assert (emitted.coverage.float_operators, emitted.coverage.conversions) == ((), 0)
+    assert {tensor.dtype for tensor in tensors(read(folder / MODEL))} <= {"int8", "int32"}
+    samples = images(200, 5)
+    with open_runner("tflite", LocalDevice(), folder / MODEL, 1, emitted.ports) as runner:
+        (found,) = runner.run({"image": samples.numpy()})
+    step = state.attachments["quantization"]["output_steps"][0]
+    close = parity(simulated(state, samples), found, step)
+    assert close.within_one_step >= TfliteEmitter.within_one
+    assert close.argmax_agreement is None or close.argmax_agreement >= AGREEMENT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_usual_structures_are_integer_and_compute_what_was_simulated(
+    kind: str, networks: ModuleType, quantized: State, tmp_path: Path
+) -> None:
+    check(quantized(networks.random(getattr(networks, kind))), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Segmentation, Classes])
+def test_heads_are_integer_too(kind: type[nn.Module], quantized: State, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    check(quantized(kind()), tmp_path)
+
+
+def test_every_scale_is_the_graphs(networks: ModuleType, quantized: State, tmp_path: Path) -> None:
+    """Of activations, of weights per channel, and of biases: their scale is input scale times weight scale."""
+    state = quantized(networks.random(networks.Residual))
+    TfliteEmitter().emit(state, TARGET, tmp_path)
+    module = editable(state.exported_program())
+    q = torch.ops.quantized_decomposed
+    ours, weights = set(), set()
+    for node in module.graph.nodes:
+        if node.target is q.quantize_per_tensor.default:
+            ours.add((float(np.float32(node.args[1])), node.args[2]))
+        if node.target is q.dequantize_per_channel.default and node.args[-1] is torch.int8:
+            scales = tensor_of(module, node.args[1]).unique_consecutive()
+            weights.add(tuple(map(float, scales)))
+    model = read(tmp_path / MODEL)
+    biases = 0
+    for operator in operators(model):
+        for tensor in operator.inputs + operator.outputs:
+            if tensor is None or tensor.dtype != "int8":
+                continue
+            if tensor.is_constant:
+                assert tuple(np.unique(tensor.scales)) in {tuple(np.unique(each)) for each in weights}
+            else:
+                assert (tensor.scales[0], tensor.zero_points[0]) in ours
+        if len(operator.inputs) == 3 and operator.inputs[2].dtype == "int32":
+            given, weight, bias = operator.inputs
+            wanted = np.float32(given.scales[0]) * np.array(weight.scales, np.float32)
+            assert np.array_equal(np.array(bias.scales, np.float32), np.broadcast_to(wanted, len(bias.scales)))
+            biases += 1
+    assert biases == len(state.attachments["quantization"]["layers"])
+    assert transposes(tmp_path / MODEL) == ()
+
+
+def test_the_same_state_gives_the_same_bytes(networks: ModuleType, quantized: State, tmp_path: Path) -> None:
+    state = quantized(networks.random(networks.Plain))
+    contents = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        TfliteEmitter().emit(state, TARGET, tmp_path / name)
+        contents.append((tmp_path / name / MODEL).read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_an_operator_without_an_int8_kernel_is_named_before_anything_is_converted(quantized: State) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10))
+    with pytest.raises(InputError, match=r"1: no int8 kernel for gelu.*|allow_float: true.*1: no int8 kernel for gelu"):
+        quantized(network)
+
+
+def test_an_open_batch_is_refused_with_what_to_write() -> None:
+    (refusal,) = TfliteEmitter().refusals((InputSpec("image", (None, 3, 8, 8)),))
+    assert refusal.startswith("model.inputs.image.shape: expected a fixed batch, as [1, ...]")
+    state = ModelState((InputSpec("image", (None, 3, 8, 8)),), nn.Identity())
+    with pytest.raises(StepError, match="needs 'exported'"):
+        TfliteEmitter().emit(state, TARGET, Path())
+
+
+def test_a_built_artifact_says_how_it_takes_its_input(built_tflite: Path) -> None:
+    document = json.loads((built_tflite / "manifest.json").read_text())
+    (given,), (handed,) = document["inputs"], document["outputs"]
+    assert (given["shape"], given["artifact_dtype"], given["channels_last"]) == ([1, 1, 8, 8], "int8", True)
+    assert handed["artifact_dtype"] == "int8"
+    assert handed["scale"] == pytest.approx(handed["step"])
+    assert document["results"]["int8_coverage"] == {"quantized": 3, "eligible": 3}
