@@ -10,7 +10,7 @@ OUT ?= out
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    makes the environment, then plans and builds examples/digits for this machine (into $(OUT)/)"
+	@echo "make demo    makes the environment, then plans and builds examples/digits for this machine, a board and a microcontroller (into $(OUT)/)"
 	@echo "make test    makes the environment, then runs every test"
 	@echo "make check   lint and types"
 	@echo "make bench   the benchmarks that need no data from outside"
@@ -30,7 +30,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/edgewright plan examples/digits/recipe.yaml
-	$(BIN)/edgewright build examples/digits/recipe.yaml --out $(OUT)
+	$(BIN)/edgewright build examples/digits/recipe.yaml --out $(OUT) \
+	  --target host --target arm64-cortex-a72 --target arm-cortex-m
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q

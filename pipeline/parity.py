@@ -86,8 +86,8 @@ def prove(
     """The parity of artifact and simulated model, the folder of golden vectors, and whether both were known before.
 
     StepError where the two agree on less than `AGREEMENT` of the samples, or where fewer of the values are within one
-    step than the runtime's emitter says; a warning instead where `unlike` says why the device is not the target. `which`
-    of a build's artifacts it is, messages say.
+    step than the runtime's emitter says; a warning instead where `unlike` says why the device is not the target.
+    `which` of a build's artifacts it is, messages say.
     """
     version = runtime_version(made.runtime)
     where = [device.name, list(unlike)]

@@ -1,4 +1,4 @@
-"""What a target says of a finished TFLite file: a microcontroller's limits, an accelerator that would leave parts out."""
+"""What a target says of a finished TFLite file: a microcontroller's limits, an accelerator's gaps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def limits(file: Path, target: Target) -> tuple[Limit, ...]:
 
 
 def remarks(file: Path, target: Target) -> tuple[str, ...]:
-    """For each of the target's delegates, which operators it would leave to the CPU, and whether it computes in int8."""
+    """For each of the target's delegates, which operators it leaves to the CPU, and whether it is an int8 one."""
     from .tflite_file import read
     from .tflite_graph import operators
 

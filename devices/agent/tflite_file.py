@@ -120,6 +120,8 @@ def _model(model: Table) -> TfliteFile:
     """What the root table says; fields by their places in schema.fbs."""
     for buffer in model.tables(4):
         buffer.is_inside(0, 1)
+    for code in model.tables(1):
+        code.text(1)
     graphs = list(model.tables(2))
     for tensor in (tensor for graph in graphs for tensor in graph.tables(0)):
         tensor.text(3)

@@ -23,7 +23,7 @@ def test_a_file_that_was_cut_short_is_refused_wherever_the_cut_is(tflite_artifac
     content, cut = tflite_artifact.read_bytes(), tmp_path / "cut.tflite"
     for length in range(0, len(content) - 16, STEPS_OF_A_CUT):
         cut.write_bytes(content[:length])
-        with pytest.raises(AgentError, match="expected a (whole )?TFLite file"):
+        with pytest.raises(AgentError, match=r"expected a (whole )?TFLite file"):
             tflite_file.read(str(cut))
 
 
