@@ -24,7 +24,7 @@ def test_a_microcontroller_has_an_arena_and_flash(tflite_artifact: Path) -> None
 def test_an_operator_that_its_interpreter_lacks_is_refused(tflite_artifact: Path) -> None:
     assert MICRO.micro is not None
     small = MICRO.model_copy(update={"micro": MICRO.micro.model_copy(update={"operators": ("ADD",)})})
-    with pytest.raises(StepError, match="arm-cortex-m can't run the file: .*CONV_2D"):
+    with pytest.raises(StepError, match=r"arm-cortex-m can't run the file: .*CONV_2D"):
         limits(tflite_artifact, small)
 
 

@@ -51,5 +51,5 @@ def test_what_can_not_be_converted_is_an_error_with_the_converters_reason() -> N
         def forward(self, x: Tensor) -> Tensor:
             return torch.linalg.eigvals(x[0, 0]).real
 
-    with pytest.raises(StepError, match="litert-torch could not convert the model: .*eig"):
+    with pytest.raises(StepError, match=r"litert-torch could not convert the model: .*eig"):
         lowered(export(Sorted(), (IMAGE,), False), (IMAGE,), False)
