@@ -14,7 +14,7 @@ def command(
     against: Annotated[
         Path | None, typer.Option(metavar="ARTIFACT", help="Another artifact, timed in turns with the first.")
     ] = None,
-    on: Annotated[str, typer.Option(metavar="DEVICE", help="Where to run it: local is this machine.")] = "local",
+    on: Annotated[str, typer.Option(metavar="DEVICE", help="Where to run it (edgewright devices).")] = "local",
     threads: Annotated[
         int | None,
         typer.Option(min=1, metavar="COUNT", help="Threads of the runtime (default: what the artifact was built for)."),

@@ -46,7 +46,7 @@ def command(
         *_packages(),
         *_runtimes(),
         _host(),
-        Finding("devices", "local: artifacts are measured on this machine"),
+        *_devices(),
     ]
     if as_json:
         typer.echo(json.dumps({"schema": 1, "findings": [asdict(each) for each in findings]}, indent=2))
@@ -90,6 +90,20 @@ def _host() -> Finding:
     except InputError as error:
         return Finding("target host", None, str(error))
     return Finding("target host", f"{target.name} ({hardware.cpu}, {hardware.cores} cores, {hardware.memory_mib} MiB)")
+
+
+def _devices() -> list[Finding]:
+    from ..devices import registry
+    from ..pipeline.store import devices_folder
+
+    return [
+        Finding(
+            f"device {name}",
+            summary if registry.is_ready(name, devices_folder()) else None,
+            f"edgewright devices make {name}",
+        )
+        for name, summary in registry.SUMMARIES.items()
+    ]
 
 
 def _version(name: str) -> str | None:

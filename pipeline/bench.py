@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ..benchmarks import accuracy, latency
 from ..benchmarks.compare import Comparison, compare
 from ..benchmarks.latency import LatencyReport
-from ..devices.local import LocalDevice
+from ..devices import registry
 from ..ir.errors import InputError, Problem, StepError
 from ..runtimes import open_runner
 from ..ship import manifest
 from ..ship.manifest import Manifest
 from .parity import Golden
 from .publish import GOLDEN_FOLDER, ports_of
+from .store import devices_folder
 
 if TYPE_CHECKING:
     from ..benchmarks.accuracy import Parity
@@ -42,10 +43,8 @@ class Bench:
 
 
 def device_named(name: str) -> Device:
-    """The device of that name. InputError where there is none."""
-    if name != "local":
-        raise InputError(Problem("bench", "--on", "local, the only device that is supported", name))
-    return LocalDevice()
+    """The device of that name. InputError where there is none, or where it has to be made first."""
+    return registry.device_named(name, devices_folder())
 
 
 def bench(artifact: Path, against: Path | None, device: Device, threads: int | None, progress: Progress) -> Bench:

@@ -38,6 +38,12 @@ def default_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgewright"
 
 
+def devices_folder() -> Path:
+    """Where devices that have to be made lie: beside the cache, which is pruned and they are not."""
+    root = default_root()
+    return root.with_name(f"{root.name}-devices")
+
+
 @dataclass(frozen=True)
 class Usage:
     """What the cache holds: how many entries, and how many bytes of each kind (`scratch` is unfinished work)."""

@@ -81,4 +81,4 @@ def test_what_is_no_artifact_is_refused(built: Any, tmp_path: Path, edgewright: 
 def test_a_device_that_is_not_there_is_refused(built: Any, edgewright: Program) -> None:
     shown = edgewright("verify", built.artifact, "--on", "ssh:pi")
     assert shown.code == 2
-    assert "--on: expected local" in shown.err
+    assert "expected one of local, tflite-runtime" in shown.err

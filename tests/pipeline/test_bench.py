@@ -16,7 +16,7 @@ from edgewright.ship import manifest
 
 def test_devices_have_names() -> None:
     assert isinstance(device_named("local"), LocalDevice)
-    with pytest.raises(InputError, match="bench: --on: expected local, the only device that is supported, got board"):
+    with pytest.raises(InputError, match="devices: board: expected one of local, tflite-runtime, got 'board'"):
         device_named("board")
 
 
