@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 class Verdict:
     """One budget; `found` is None where the artifact could not be measured for it, and then it is not met.
 
-    `of` is who sets it: the recipe's budget, or the target's hardware.
+    `of` is who sets it: the recipe's budget, or the target's hardware. `where` is said where the number is not the
+    target's own.
     """
 
     key: str
     limit: float
     found: float | None
     of: str = "budget"
+    where: str = ""
 
     @property
     def is_met(self) -> bool:
@@ -28,6 +30,9 @@ class Verdict:
         return self.found is not None and self.found <= self.limit
 
     def __str__(self) -> str:
+        return f"{self._said()} ({self.where})" if self.where else self._said()
+
+    def _said(self) -> str:
         if self.found is None:
             return f"{self.of}.{self.key}: MISSED: {self.limit:g} allowed, but it could not be measured here"
         if self.is_met:
@@ -40,8 +45,15 @@ class Verdict:
         return 0.0 if self.found is None else self.found - self.limit
 
 
-def verdicts(budget: Budget, summary: Summary) -> tuple[Verdict, ...]:
-    """A verdict for each budget that the recipe sets, in the recipe's words and units."""
+OF_THE_MACHINE = frozenset({"latency_p50_ms", "latency_p95_ms", "peak_memory_mib"})
+"""Budgets whose numbers depend on the machine that measured them."""
+
+
+def verdicts(budget: Budget, summary: Summary, where: str = "") -> tuple[Verdict, ...]:
+    """A verdict for each budget that the recipe sets, in the recipe's words and units.
+
+    `where` says what measured latency and memory, where that is not the target.
+    """
     artifact = summary.artifact
     p95_ns = artifact.latency.percentile_ns(95)
     peak_bytes = artifact.latency.peak_rss_bytes
@@ -53,7 +65,10 @@ def verdicts(budget: Budget, summary: Summary) -> tuple[Verdict, ...]:
         "artifact_kib": artifact.total_bytes / 1024,
         "peak_memory_mib": None if peak_bytes is None else peak_bytes / 2**20,
     }
-    return tuple(Verdict(key, limit, found[key]) for key, limit in budget.model_dump(exclude_none=True).items())
+    return tuple(
+        Verdict(key, limit, found[key], where=where if key in OF_THE_MACHINE else "")
+        for key, limit in budget.model_dump(exclude_none=True).items()
+    )
 
 
 def accuracy_drop_points(summary: Summary) -> float:

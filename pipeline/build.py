@@ -110,8 +110,9 @@ def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Res
     unlike = machine.mismatches(target, machine.this_machine())
     doubted = () if emitter(target.runtime).is_portable else unlike
     judgement = judge(workshop, baseline, artifact, device, threads, doubted)
+    where = f"measured on this machine, which is not {target.name}" if unlike else ""
     limits = [Verdict(limit.key, limit.most, limit.found, "target") for limit in artifact.emitted.limits]
-    found = (*verdicts(workshop.recipe.budget, judgement.summary), *limits)
+    found = (*verdicts(workshop.recipe.budget, judgement.summary, where), *limits)
     is_met = all(verdict.is_met for verdict in found)
     result = Result(
         target=target.name,

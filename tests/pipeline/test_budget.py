@@ -104,3 +104,12 @@ def test_worse_is_positive_for_shares_and_for_errors(
         for side, value in ((summary.baseline, before), (summary.artifact, after))
     ]
     assert accuracy_drop_points(replace(summary, baseline=sides[0], artifact=sides[1])) == pytest.approx(points)
+
+
+def test_a_number_of_another_machine_says_so() -> None:
+    here = "measured on this machine, which is not arm-cortex-m"
+    found = Verdict("latency_p95_ms", 2.0, 1.0, where=here)
+    assert str(found) == f"budget.latency_p95_ms: met: 1 of 2 ({here})"
+    assert str(Verdict("micro.arena_kib", 256, 300.5, "target")) == (
+        "target.micro.arena_kib: MISSED: 300.5 where 256 is allowed, 44.5 over"
+    )
