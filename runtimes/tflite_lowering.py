@@ -33,6 +33,7 @@ def lowered(program: ExportedProgram, examples: tuple[Tensor, ...], is_quantized
     """
     module = editable(program)
     _expose_weights(module)
+    _keep_requantization(module)
     _read_apart(module)
     outputs = [node.meta["val"].dim() for node in _results(module)]
     return _convert(module, examples, _images(example.dim() for example in examples), _images(outputs), is_quantized)
@@ -73,6 +74,29 @@ def _expose_weights(module: GraphModule) -> None:
         node.args = (quantized, *form)
     module.graph.eliminate_dead_code()
     module.recompile()
+
+
+def _keep_requantization(module: GraphModule) -> None:
+    """A tensor that goes from one grid right to another does so through a ReLU.
+
+    The converter drops the second grid otherwise. On a grid whose least value is zero a ReLU changes nothing; StepError
+    where the first grid holds values below zero.
+    """
+    import torch
+
+    operators = torch.ops.quantized_decomposed
+    for node in list(module.graph.nodes):
+        if node.target is not operators.quantize_per_tensor.default:
+            continue
+        before: Any = node.args[0]
+        if before.target is not operators.dequantize_per_tensor.default:
+            continue
+        _, _, zero_point, lowest, *_ = before.args
+        if zero_point != lowest:
+            raise StepError("tflite: a tensor with values below zero can't be requantized for a concatenation")
+        with module.graph.inserting_before(node):
+            passed = module.graph.call_function(torch.ops.aten.relu.default, (before,))
+        node.replace_input_with(before, passed)
 
 
 def _read_apart(module: GraphModule) -> None:

@@ -11,7 +11,7 @@ import torch
 from edgewright.ir.graph import editable, export, operator
 from edgewright.quantization.placement import WEIGHTED, Placement, layer_name, matches, place, source
 from edgewright.quantization.rules import Rules
-from edgewright.targets import Target
+from edgewright.targets import Target, load_target
 from torch import Tensor, nn
 from torch.fx import Graph, Node
 from torch.nn import functional
@@ -290,3 +290,47 @@ def test_a_placement_is_consistent_on_every_kind_of_network(kind: str, rules: Ru
         moved = source(node, rules)
         if node.name in placement.groups and moved is not None:
             assert placement.groups[node.name] == placement.groups[moved.name]
+
+
+@pytest.fixture
+def integer_rules() -> Rules:
+    """Those of a target whose artifacts are integer throughout."""
+    int8 = load_target("arm64-cortex-a72").quantization.int8_static
+    assert int8 is not None
+    return Rules.of(int8)
+
+
+def test_a_concatenation_and_its_inputs_have_one_scale(integer_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: net.second(torch.cat([net.first(x), net.first(x + x)], 1)[:, :8]))
+    placement = place(graph, integer_rules)
+    (joined,) = nodes(graph, "cat")
+    members = {joined.name, *(tensor.name for tensor in joined.args[0])}  # type: ignore[union-attr]
+    assert len({placement.groups[name] for name in members}) == 1
+    assert {placement.observed[name] for name in members} == {placement.groups[joined.name]}
+    assert placement.requantized == {}
+
+
+def test_an_input_with_a_fixed_scale_is_requantized_for_a_concatenation(integer_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: torch.cat([torch.sigmoid(net.first(x)), net.first(x)], 1))
+    placement = place(graph, integer_rules)
+    (joined,), (sigmoid,) = nodes(graph, "cat"), nodes(graph, "sigmoid")
+    assert placement.requantized == {(sigmoid.name, joined.name): placement.groups[joined.name]}
+    assert placement.fixed == {sigmoid.name: integer_rules.fixed("sigmoid")}
+    assert placement.groups[joined.name] not in placement.fixed
+
+
+def test_an_integer_target_holds_inputs_and_outputs_in_int8_too(integer_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: torch.softmax(net.head((x + x).mean((2, 3)).repeat(1, 3)[:, :8]), -1))
+    placement = place(graph, integer_rules)
+    (image,), (softmax,) = nodes(graph, "placeholder"), nodes(graph, "softmax")
+    assert {image.name, softmax.name} <= set(placement.groups)
+    assert set(placement.islands.values()) == {"repeat"}
+
+
+def test_an_activation_behind_what_takes_none_is_a_kernel_of_its_own(integer_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: torch.relu(torch.cat([net.first(x), torch.relu(net.first(x))], 1)))
+    placement = place(graph, integer_rules)
+    (joined,), (inner, outer) = nodes(graph, "cat"), nodes(graph, "relu")
+    assert {joined.name, outer.name} <= set(placement.groups)
+    assert inner.args[0].name not in placement.groups  # type: ignore[union-attr]
+    assert placement.groups[outer.name] != placement.groups[joined.name]

@@ -65,6 +65,19 @@ class Classes(nn.Module):
         return torch.softmax(self.head(torch.tanh(self.first(x)).mean((2, 3))), -1)
 
 
+class Mixed(nn.Module):
+    """A concatenation of tensors whose scales can't be one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(3, 8, 3, 2, 1)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([torch.sigmoid(self.first(x)), torch.relu(self.second(x))], 1)
+        return self.head(torch.relu(x).mean((2, 3)))
+
+
 def images(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
 
@@ -114,7 +127,7 @@ def test_the_usual_structures_are_integer_and_compute_what_was_simulated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Segmentation, Classes])
+@pytest.mark.parametrize("kind", [Segmentation, Classes, Mixed])
 def test_heads_are_integer_too(kind: type[nn.Module], quantized: State, tmp_path: Path) -> None:
     torch.manual_seed(0)
     check(quantized(kind()), tmp_path)
