@@ -78,6 +78,31 @@ class Mixed(nn.Module):
         return self.head(torch.relu(x).mean((2, 3)))
 
 
+class Activations(nn.Module):
+    """Hard swish, leaky ReLU, ReLU6 and clamp, and a difference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = functional.hardswish(self.first(x)), functional.leaky_relu(self.second(x), 0.1)
+        return self.head((functional.relu6(left) - right).clamp(0, 6).mean((2, 3)))
+
+
+class Products(nn.Module):
+    """Attention without its normalization: products of two activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.head = nn.Linear(48, 16), nn.Linear(48, 16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.permute(0, 2, 1, 3).reshape(x.shape[0], 16, 48)
+        weights = torch.softmax(torch.matmul(self.query(rows), self.key(rows).transpose(1, 2)), -1)
+        return self.head(torch.bmm(weights, self.key(rows)).mean(1))
+
+
 def images(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
 
@@ -127,7 +152,7 @@ def test_the_usual_structures_are_integer_and_compute_what_was_simulated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Segmentation, Classes, Mixed])
+@pytest.mark.parametrize("kind", [Segmentation, Classes, Mixed, Activations, Products])
 def test_heads_are_integer_too(kind: type[nn.Module], quantized: State, tmp_path: Path) -> None:
     torch.manual_seed(0)
     check(quantized(kind()), tmp_path)
