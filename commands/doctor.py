@@ -10,12 +10,14 @@ from typing import Annotated
 
 import typer
 
+from ..runtimes import EMITTERS
+
 REQUIRED = (
     *("torch", "torch-pruning", "onnx", "onnx-ir", "onnxscript", "accelerate", "safetensors"),
     *("numpy", "pydantic", "pyyaml", "typer", "rich"),
 )
 """The packages that edgewright itself depends on, as pyproject.toml names them."""
-RUNTIMES = {"onnxruntime": ("onnxruntime",), "tflite": ("ai-edge-litert", "litert-torch")}
+RUNTIMES = {name: tuple(emitter.packages) for name, emitter in EMITTERS.items()}
 """Runtimes that artifacts can be made for, and the packages that each needs; the name is that of the extra."""
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..ir.errors import StepError
 
@@ -33,7 +33,6 @@ ERROR_LINES = 12
 class LocalDevice:
     """The machine that this process runs on."""
 
-    is_emulated: ClassVar[bool] = False
     name: str = "local"
     python: str = sys.executable
 

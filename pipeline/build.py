@@ -170,9 +170,10 @@ def plan_text(made: Made) -> str:
 def _require_runtime(target: Target) -> None:
     """StepError where the runtime that the artifact must prove itself in is missing, before any work is done."""
     runtime = emitter(target.runtime)
-    if importlib.util.find_spec(runtime.module) is None:
+    missing = [package for package, module in runtime.packages.items() if importlib.util.find_spec(module) is None]
+    if missing:
         how = f"pip install 'edgewright[{runtime.name}]'"
-        raise StepError(f"{runtime.package} is not installed for {sys.executable}: {how}")
+        raise StepError(f"{' and '.join(missing)} is not installed for {sys.executable}: {how}")
 
 
 def _threads(recipe: Recipe, target: Target) -> int:

@@ -62,7 +62,7 @@ def library_versions() -> dict[str, str]:
 
 def runtime_version(name: str) -> str:
     """The installed version of the runtime's library; "absent" where it isn't installed."""
-    return _version(EMITTERS[name].package if name in EMITTERS else name)
+    return _version(next(iter(EMITTERS[name].packages)) if name in EMITTERS else name)
 
 
 @functools.cache

@@ -88,10 +88,8 @@ class Emitter(Protocol):
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Fact]]
-    package: ClassVar[str]
-    """The runtime's library on this machine, as pip names it."""
-    module: ClassVar[str]
-    """The same as Python imports it."""
+    packages: ClassVar[Mapping[str, str]]
+    """What must be installed on this machine, as pip names it, and the module that each brings; the runtime first."""
     is_portable: ClassVar[bool]
     """Whether the runtime's int8 kernels compute the same on every processor: then any of them proves an artifact."""
     within_one: ClassVar[float]

@@ -12,7 +12,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -47,8 +47,7 @@ class OnnxEmitter:
 
     name: ClassVar[str] = "onnxruntime"
     needs: ClassVar[frozenset[Fact]] = frozenset({EXPORTED})
-    package: ClassVar[str] = "onnxruntime"
-    module: ClassVar[str] = "onnxruntime"
+    packages: ClassVar[Mapping[str, str]] = {"onnxruntime": "onnxruntime"}
     is_portable: ClassVar[bool] = False
     within_one: ClassVar[float] = 0.5
     """Through a hundred layers of random weights some 65 % are within one step; of kernels that saturate, few."""

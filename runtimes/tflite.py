@@ -5,6 +5,7 @@ Two libraries run such files: ai-edge-litert, and the older tflite-runtime that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,8 +32,7 @@ class TfliteEmitter:
 
     name: ClassVar[str] = "tflite"
     needs: ClassVar[frozenset[Fact]] = frozenset({EXPORTED})
-    package: ClassVar[str] = "ai-edge-litert"
-    module: ClassVar[str] = "ai_edge_litert"
+    packages: ClassVar[Mapping[str, str]] = {"ai-edge-litert": "ai_edge_litert", "litert-torch": "litert_torch"}
     is_portable: ClassVar[bool] = True
     within_one: ClassVar[float] = 0.95
 
@@ -56,6 +56,7 @@ class TfliteEmitter:
         from .tflite_layout import fold_transposes
         from .tflite_lowering import lowered
         from .tflite_micro import write_c_array
+        from .tflite_scales import merge_equal_scales, refuse_foreign_scales
         from .tflite_versions import set_versions, write_lowest_runtime
 
         if missing := self.needs - state.facts:
@@ -63,7 +64,8 @@ class TfliteEmitter:
         if refused := self.refusals(state.inputs):
             raise StepError(f"{self.name}: {'; '.join(refused)}")
         summary = state.attachments.get("quantization")
-        model = read(lowered(state.exported_program(), _examples(state.inputs), summary is not None))
+        program = state.exported_program()
+        model = read(lowered(program, _examples(state.inputs), summary is not None))
         names = [spec.name for spec in state.inputs]
         count_outputs = len(model.subgraphs[0].outputs)
         outputs = ["output"] if count_outputs == 1 else [f"output_{index}" for index in range(count_outputs)]
@@ -72,6 +74,8 @@ class TfliteEmitter:
         fold_transposes(model)
         if summary is not None:
             integer_boundary(model)
+            refuse_foreign_scales(model, program, tuple(summary["left_float"]))
+            merge_equal_scales(model)
         rename(model, names, outputs)
         set_versions(model)
         lowest = write_lowest_runtime(model)

@@ -18,7 +18,7 @@ BLOCK_NS = 20_000_000
 STEADY = 0.02
 """Two blocks in a row whose medians differ by less than this share are called steady."""
 RUNTIMES: dict[str, type[Runtime]] = {"onnxruntime": OnnxRuntime, "tflite": TFLite}
-COMMANDS = ("load", "run", "tensors", "warm_up", "time", "profile", "identity")
+COMMANDS = ("load", "run", "tensors", "warm_up", "time", "identity")
 
 
 class Agent:
@@ -123,12 +123,6 @@ class Agent:
         """Raw nanoseconds of `runs` single inferences, in order."""
         self._loaded()
         return {"samples_ns": [self._timed_run() for _ in range(runs)], "timed": self._runtime.timed}
-
-    def profile(self, runs: int) -> dict[str, Any]:
-        """Nanoseconds of each operator in each of `runs` inferences on noise; a profiled run is slower than others."""
-        self._inferences = 0
-        found: dict[str, Any] = self._loaded().profile(self._example, runs)
-        return found
 
     def identity(self) -> dict[str, Any]:
         """What ran the artifact: processor, instruction sets, clocks, load, and versions of everything that counts."""

@@ -46,7 +46,3 @@ class Runtime(Protocol):
     def tensors(self) -> dict[str, Any]:
         """Every value that the last run computed, by name, in the order of execution. AgentError where none is kept."""
         ...
-
-    def profile(self, feeds: dict[str, Any], runs: int) -> dict[str, Any]:
-        """Nanoseconds of each operator in each of `runs` runs. AgentError where the runtime can't tell."""
-        ...

@@ -56,10 +56,6 @@ class OnnxRuntime:
         """AgentError: a session hands out the model's outputs and nothing else."""
         raise AgentError("tensors: onnxruntime keeps no tensor but the outputs")
 
-    def profile(self, feeds: dict[str, Any], runs: int) -> dict[str, Any]:
-        """AgentError: it is not supported for this runtime."""
-        raise AgentError("profile: not supported for onnxruntime")
-
 
 def _dtype(name: str) -> str:
     """numpy's name of a type that onnxruntime calls tensor(...)."""

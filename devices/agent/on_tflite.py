@@ -91,10 +91,6 @@ class TFLite:
             for index in self._content.computed
         }
 
-    def profile(self, feeds: dict[str, Any], runs: int) -> dict[str, Any]:
-        """AgentError: the Python interpreter has no profiler."""
-        raise AgentError("profile: the interpreter's Python interface has none; use TFLite's benchmark_model")
-
     def _ports(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
         """(name, tensor) of inputs and outputs: the model's own names where the file has a signature."""
         for signature in self._content.signatures:

@@ -115,7 +115,9 @@ def test_several_inputs_reach_the_network_in_the_recipes_order(write):
     body = "net = Net(); net.e = nn.Embedding(7, 4); return net"
     path = built_by(write, body, net)
     inputs = "model.inputs={a: {shape: [batch], dtype: int64}, b: {shape: [batch, 4]}}"
-    load_model(load_recipe(path, [inputs]))
+    module = load_model(load_recipe(path, [inputs]))
+    a, b = torch.tensor([1, 2]), torch.ones(2, 4)
+    assert torch.equal(module(a, b), module.e(a) + b)
 
 
 def test_an_exported_program_is_read(write):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from edgewright.benchmarks.accuracy import parity
+from edgewright.devices import tflite_runtime
 from edgewright.devices.local import LocalDevice
 from edgewright.ir.errors import InputError, StepError
 from edgewright.ir.graph import editable, tensor_of
@@ -22,8 +23,9 @@ from edgewright.passes.export import Export
 from edgewright.passes.fold_batchnorm import FoldBatchnorm
 from edgewright.passes.insert_quantization import InsertQuantization
 from edgewright.pipeline.parity import AGREEMENT
+from edgewright.pipeline.store import devices_folder
 from edgewright.recipe.schema import Recipe
-from edgewright.runtimes import open_runner
+from edgewright.runtimes import Emitted, open_runner
 from edgewright.runtimes.tflite import MODEL, TfliteEmitter
 from edgewright.runtimes.tflite_coverage import transposes
 from edgewright.runtimes.tflite_file import read
@@ -103,6 +105,17 @@ class Products(nn.Module):
         return self.head(torch.bmm(weights, self.key(rows)).mean(1))
 
 
+class Series(nn.Module):
+    """A convolution over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv1d(16, 8, 3, padding=1), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.first(x.mean(1))).mean(2))
+
+
 def images(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
 
@@ -135,12 +148,33 @@ def check(state: ModelState, folder: Path) -> None:
     assert (emitted.coverage.float_operators, emitted.coverage.conversions) == ((), 0)
     assert {tensor.dtype for tensor in tensors(read(folder / MODEL))} <= {"int8", "int32"}
     samples = images(200, 5)
+    wanted, step = simulated(state, samples), state.attachments["quantization"]["output_steps"][0]
     with open_runner("tflite", LocalDevice(), folder / MODEL, 1, emitted.ports) as runner:
         (found,) = runner.run({"image": samples.numpy()})
-    step = state.attachments["quantization"]["output_steps"][0]
-    close = parity(simulated(state, samples), found, step)
+    close = parity(wanted, found, step)
     assert close.within_one_step >= TfliteEmitter.within_one
     assert close.argmax_agreement is None or close.argmax_agreement >= AGREEMENT
+    check_old(folder, emitted, wanted, step)
+
+
+def check_old(folder: Path, emitted: Emitted, wanted: np.ndarray, step: float) -> None:
+    """The old interpreter, where it could be made at set-up, does the same; its kernels round otherwise.
+
+    Weights are random, so that many samples have two outputs within one step: which is the larger is then no answer.
+    """
+    old = tflite_runtime.find(devices_folder())
+    if old is None:
+        return
+    with open_runner("tflite", old, folder / MODEL, 1, emitted.ports) as runner:
+        (found,) = runner.run({"image": images(len(wanted), 5).numpy()})
+    assert parity(wanted, found, step).within_one_step >= TfliteEmitter.within_one
+    if wanted.ndim == 2:
+        first, second = np.sort(wanted, axis=1)[:, :-3:-1].T
+        decided = first - second > step
+        assert decided.any()
+        agreement = parity(wanted[decided], found[decided], step).argmax_agreement
+        assert agreement is not None
+        assert agreement >= AGREEMENT
 
 
 @pytest.mark.slow
@@ -152,7 +186,7 @@ def test_the_usual_structures_are_integer_and_compute_what_was_simulated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Segmentation, Classes, Mixed, Activations, Products])
+@pytest.mark.parametrize("kind", [Segmentation, Classes, Mixed, Activations, Products, Series])
 def test_heads_are_integer_too(kind: type[nn.Module], quantized: State, tmp_path: Path) -> None:
     torch.manual_seed(0)
     check(quantized(kind()), tmp_path)
@@ -177,6 +211,8 @@ def test_every_scale_is_the_graphs(networks: ModuleType, quantized: State, tmp_p
         for tensor in operator.inputs + operator.outputs:
             if tensor is None or tensor.dtype != "int8":
                 continue
+            if operator.name == "FULLY_CONNECTED" and tensor.is_constant:
+                assert len(tensor.scales) == 1
             if tensor.is_constant:
                 assert tuple(np.unique(tensor.scales)) in {tuple(np.unique(each)) for each in weights}
             else:
@@ -188,6 +224,18 @@ def test_every_scale_is_the_graphs(networks: ModuleType, quantized: State, tmp_p
             biases += 1
     assert biases == len(state.attachments["quantization"]["layers"])
     assert transposes(tmp_path / MODEL) == ()
+
+
+def test_a_float_layer_that_the_converter_quantizes_all_the_same_is_refused(
+    networks: ModuleType, quantized: State, tmp_path: Path
+) -> None:
+    """litert-torch takes a float convolution between integer ones for an integer one, with scales that it makes up."""
+    state = quantized(networks.random(networks.Plain), keep_float=["second"])
+    with pytest.raises(
+        StepError, match=r"with scales of its own, where the plan keeps second\.0 in float: .*keep_float"
+    ):
+        TfliteEmitter().emit(state, TARGET, tmp_path)
+    assert not (tmp_path / MODEL).exists()
 
 
 def test_the_same_state_gives_the_same_bytes(networks: ModuleType, quantized: State, tmp_path: Path) -> None:

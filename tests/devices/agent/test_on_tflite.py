@@ -47,8 +47,6 @@ def test_every_value_of_a_run_can_be_had(tflite_artifact: Path) -> None:
 def test_what_was_not_kept_is_refused(tflite_artifact: Path) -> None:
     with pytest.raises(AgentError, match="keep_tensors"):
         opened(tflite_artifact).tensors()
-    with pytest.raises(AgentError, match="benchmark_model"):
-        opened(tflite_artifact).profile({}, 1)
 
 
 def test_a_file_for_a_newer_interpreter_says_which_operator(tflite_artifact: Path, tmp_path: Path) -> None:
