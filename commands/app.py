@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -24,6 +25,9 @@ COMMANDS = {
     "doctor": "Show what is installed, what can be used, and what is missing.",
 }
 INTERRUPTED = 130
+GARBAGE = 50_000
+"""How many new objects are waited for before cycles are looked for. With Python's 700, imports and graphs that are built
+search torch's objects again and again: a twentieth of a start, half of the time of insert-quantization."""
 
 
 class _Lazy(TyperGroup):
@@ -93,6 +97,7 @@ def _edgewright(
 def main() -> None:
     """Runs the command line and exits: 0 done, 1 a step failed, 2 the input is wrong, 3 a budget is missed."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them takes a tenth of a start
+    gc.set_threshold(GARBAGE)
     try:
         app(prog_name="edgewright")
     except EdgewrightError as error:

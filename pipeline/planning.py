@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from ..devices.machine import host_target
 from ..ir.errors import InputError, Problem
 from ..passes import ALL, manager
-from ..recipe.source import input_specs
 from ..runtimes import emitter
 from ..targets import load_target, own_names
 
@@ -59,7 +58,9 @@ def targets_of(recipe: Recipe, names: Sequence[str] = ()) -> tuple[Target, ...]:
 def plan(recipe: Recipe, target: Target) -> Plan:
     """What a build for the target does, in order, with reasons and skips. Needs no torch. PlanError, InputError."""
     runtime = emitter(target.runtime)
-    if refusals := runtime.refusals(input_specs(recipe)):
+    first = {name: given.shape[0] for name, given in recipe.model.inputs.items()}
+    batches = {name: size if isinstance(size, int) else None for name, size in first.items()}
+    if refusals := runtime.refusals(batches):
         raise InputError([f"{recipe.path}: {target.name}: {refusal}" for refusal in refusals])
     return manager.plan(recipe, target, ALL, runtime.name, runtime.needs)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..ir.facts import Fact
-    from ..ir.state import InputSpec, ModelState
+    from ..ir.state import ModelState
     from ..targets.schema import Target
 
 
@@ -95,8 +95,8 @@ class Emitter(Protocol):
     within_one: ClassVar[float]
     """The share of an artifact's output values that must be within one quantization step of what was simulated."""
 
-    def refusals(self, inputs: tuple[InputSpec, ...]) -> tuple[str, ...]:
-        """Why a network with these inputs can't be emitted, known before any work is done."""
+    def refusals(self, batches: Mapping[str, int | None]) -> tuple[str, ...]:
+        """Why a network whose inputs have these batches (None: open) can't be emitted, told before any work is done."""
         ...
 
     def emit(self, state: ModelState, target: Target, out: Path) -> Emitted:

@@ -53,7 +53,7 @@ class OnnxEmitter:
     """Through a hundred layers of random weights some 65 % are within one step; of kernels that saturate, few."""
     external_above_bytes: int = 1 << 30
 
-    def refusals(self, inputs: tuple[InputSpec, ...]) -> tuple[str, ...]:
+    def refusals(self, batches: Mapping[str, int | None]) -> tuple[str, ...]:
         """None: ONNX takes whatever the network takes."""
         return ()
 

@@ -36,12 +36,12 @@ class TfliteEmitter:
     is_portable: ClassVar[bool] = True
     within_one: ClassVar[float] = 0.95
 
-    def refusals(self, inputs: tuple[InputSpec, ...]) -> tuple[str, ...]:
+    def refusals(self, batches: Mapping[str, int | None]) -> tuple[str, ...]:
         """An open batch: a file that is resized afterwards can be silently wrong."""
         return tuple(
-            f"model.inputs.{spec.name}.shape: expected a fixed batch, as [1, ...], for a TFLite file, got an open one"
-            for spec in inputs
-            if spec.batch is None
+            f"model.inputs.{name}.shape: expected a fixed batch, as [1, ...], for a TFLite file, got an open one"
+            for name, batch in batches.items()
+            if batch is None
         )
 
     def emit(self, state: ModelState, target: Target, out: Path) -> Emitted:
@@ -61,7 +61,7 @@ class TfliteEmitter:
 
         if missing := self.needs - state.facts:
             raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")
-        if refused := self.refusals(state.inputs):
+        if refused := self.refusals({spec.name: spec.batch for spec in state.inputs}):
             raise StepError(f"{self.name}: {'; '.join(refused)}")
         summary = state.attachments.get("quantization")
         program = state.exported_program()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -31,10 +32,17 @@ def load_target(name_or_path: str, folder: Path | None = None) -> Target:
     relative paths start there too. InputError with every problem of the profile: file, key, expected, found.
     """
     file = _find(name_or_path, folder or Path.cwd(), folder or Path.cwd(), "target")
-    target = _validated(file, _merged(file, ()))
+    target = _builtin(name_or_path) if file.is_builtin else _validated(file, _merged(file, ()))
     if not _is_path(name_or_path) and target.name != name_or_path:
         raise InputError(Problem(file.where, "name", f"'{name_or_path}', as the file is called", f"'{target.name}'"))
     return target
+
+
+@functools.cache
+def _builtin(name: str) -> Target:
+    """The built-in profile of that name: `targets` and `host` ask for each of them more than once."""
+    file = _find(name, Path("/"), Path("/"), "target")
+    return _validated(file, _merged(file, ()))
 
 
 def builtin_names() -> tuple[str, ...]:
@@ -83,6 +91,7 @@ class _File:
     path: Path | Traversable
     folder: Path
     home: Path
+    is_builtin: bool = False
 
     def read(self) -> tuple[dict[str, Any], tuple[Problem, ...]]:
         """The file's mapping and the keys that it repeats; InputError where it cannot be read."""
@@ -128,7 +137,7 @@ def _find(name_or_path: str, folder: Path, home: Path, where: str) -> _File:
     if own.is_file() and own.read_bytes() != builtin.read_bytes():
         expected = f"one profile called '{name_or_path}'; rename yours or ask for it by its path"
         raise InputError(Problem(where, name_or_path, expected, f"a built-in one and {own}"))
-    return _File(f"{OWN_FOLDER}/{own.name}", builtin, folder, home)
+    return _File(f"{OWN_FOLDER}/{own.name}", builtin, folder, home, is_builtin=True)
 
 
 def _unknown(name: str, home: Path, where: str) -> Problem:

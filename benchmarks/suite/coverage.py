@@ -155,10 +155,11 @@ def _through_all(models: Any, name: str, target_name: str, folder: Path, row: Ro
 
     target = load_target(target_name)
     recipe: Any = schema.Recipe.model_construct(
+        model=schema.Model.model_construct(inputs={"image": schema.Input(shape=(1, 3, 1, 1))}),
         compress=schema.Compress(
             prune=schema.Prune(flops=PRUNED, criterion="l2"),
             quantize=schema.Quantize(calibration=schema.Calibration(method="min-max", samples=SAMPLES)),
-        )
+        ),
     )
     side = _torchvision.side(name)
     with stage(row, "build"):

@@ -255,7 +255,7 @@ def test_an_operator_without_an_int8_kernel_is_named_before_anything_is_converte
 
 
 def test_an_open_batch_is_refused_with_what_to_write() -> None:
-    (refusal,) = TfliteEmitter().refusals((InputSpec("image", (None, 3, 8, 8)),))
+    (refusal,) = TfliteEmitter().refusals({"image": None, "tokens": 1})
     assert refusal.startswith("model.inputs.image.shape: expected a fixed batch, as [1, ...]")
     state = ModelState((InputSpec("image", (None, 3, 8, 8)),), nn.Identity())
     with pytest.raises(StepError, match="needs 'exported'"):
