@@ -26,8 +26,8 @@ COMMANDS = {
 }
 INTERRUPTED = 130
 GARBAGE = 50_000
-"""How many new objects are waited for before cycles are looked for. With Python's 700, imports and graphs that are built
-search torch's objects again and again: a twentieth of a start, half of the time of insert-quantization."""
+"""How many new objects are waited for before cycles are looked for. With Python's 700, imports and graph building
+search torch's objects again and again: a twentieth of a start, half of insert-quantization."""
 
 
 class _Lazy(TyperGroup):

@@ -250,7 +250,7 @@ def test_the_same_state_gives_the_same_bytes(networks: ModuleType, quantized: St
 
 def test_an_operator_without_an_int8_kernel_is_named_before_anything_is_converted(quantized: State) -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10))
-    with pytest.raises(InputError, match=r"1: no int8 kernel for gelu.*|allow_float: true.*1: no int8 kernel for gelu"):
+    with pytest.raises(InputError, match=r"allow_float: true, got 1: no int8 kernel for gelu"):
         quantized(network)
 
 
