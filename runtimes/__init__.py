@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..devices.contract import Device
 from ..ir.errors import InputError, Problem
@@ -20,17 +22,25 @@ def emitter(name: str) -> Emitter:
     return EMITTERS[name]
 
 
-def open_runner(name: str, device: Device, file: Path, threads: int, ports: Ports | None = None) -> Runner:
+def open_runner(
+    name: str,
+    device: Device,
+    file: Path,
+    threads: int,
+    ports: Ports | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Runner:
     """The artifact's `file`, loaded on `device` by the named runtime on `threads` threads; a context manager.
 
-    It takes and hands out what the network would; `ports` say where the file differs.
+    It takes and hands out what the network would; `ports` say where the file differs. `options` are the runtime's own,
+    by its adapter in devices/agent.
 
     InputError where the runtime is unknown, StepError where the artifact does not load.
     """
     from .runner import AgentRunner
 
     emitter(name)
-    return AgentRunner(name, device, file, threads, ports or Ports())
+    return AgentRunner(name, device, file, threads, ports or Ports(), options or {})
 
 
 __all__ = ["Coverage", "Emitted", "Emitter", "Limit", "Port", "Ports", "Runner", "WarmUp", "emitter", "open_runner"]

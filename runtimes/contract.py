@@ -105,6 +105,44 @@ class Emitter(Protocol):
 
 
 @dataclass(frozen=True)
+class Layer:
+    """An operator of an artifact's file that computes, with the value that can be had of it.
+
+    `name` is the user's module where `is_module` says so, otherwise what the file calls the operator; an input of the
+    network has the operator "input". `tensor` is the value behind the activations in `fused`; with a scale, it is
+    integers that stand for (value - zero_point) * scale. `sources` are the tensors of the layers, and the inputs, that
+    it reads, whatever moved them on the way.
+    """
+
+    name: str
+    is_module: bool
+    operator: str
+    tensor: str
+    dtype: str
+    sources: tuple[str, ...] = ()
+    fused: tuple[str, ...] = ()
+    scale: float | None = None
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class OperatorTimes:
+    """What one operator took in each of several inferences, with the profiler on."""
+
+    name: str
+    operator: str
+    samples_ns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What several inferences took with the profiler on, and what each operator did."""
+
+    samples_ns: tuple[int, ...]
+    operators: tuple[OperatorTimes, ...]
+
+
+@dataclass(frozen=True)
 class WarmUp:
     """How many runs it took until two blocks in a row had the same median, and whether they ever had."""
 
@@ -139,6 +177,17 @@ class Runner(Protocol):
 
     def time(self, runs: int) -> list[int]:
         """Raw nanoseconds of `runs` inferences, in order."""
+        ...
+
+    def tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The file's inputs, its outputs and what the option `keep_tensors` named, of one batch and as the file has them.
+
+        StepError where the runtime can't keep a tensor, or where it takes more than one inference.
+        """
+        ...
+
+    def profile(self, runs: int) -> Profile:
+        """What `runs` inferences took, by operator; once, and StepError where the option `profile` was not given."""
         ...
 
     def identity(self) -> dict[str, Any]:

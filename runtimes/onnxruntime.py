@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
 from .contract import Emitted
-from .onnx_operators import translations
+from .onnx_graph.operators import translations
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -62,9 +62,9 @@ class OnnxEmitter:
 
         StepError where a need does not hold, where an operator has no ONNX form, or where the checker objects.
         """
-        from .onnx_count import count
-        from .onnx_coverage import coverage
-        from .onnx_float_layers import keep_float_layers
+        from .onnx_graph.count import count
+        from .onnx_graph.coverage import coverage
+        from .onnx_graph.float_layers import keep_float_layers
 
         if missing := self.needs - state.facts:
             raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")

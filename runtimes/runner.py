@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..devices.contract import Device
 from ..ir.errors import StepError
-from .contract import Ports, WarmUp
+from .contract import OperatorTimes, Ports, Profile, WarmUp
 from .ports import into, out_of
 
 if TYPE_CHECKING:
@@ -21,14 +21,22 @@ CHUNK_BYTES = 64 << 20
 
 
 class AgentRunner:
-    """An artifact in an agent of its own on `device`; see `runtimes.contract.Runner`. StepError where it won't load."""
+    """An artifact in an agent of its own on `device`; see `runtimes.contract.Runner`. StepError where it won't load.
 
-    def __init__(self, runtime: str, device: Device, file: Path, threads: int, ports: Ports) -> None:
-        self.runtime, self._ports = runtime, ports
+    `options` are the agent's of the runtime: devices/agent/on_*.py.
+    """
+
+    def __init__(
+        self, runtime: str, device: Device, file: Path, threads: int, ports: Ports, options: Mapping[str, Any]
+    ) -> None:
+        self.runtime, self._ports, self._options = runtime, ports, dict(options)
         with ExitStack() as stack:
             self._session = stack.enter_context(device.start())
             try:
-                loaded = self._session.call("load", runtime=runtime, file=self._session.place(file), threads=threads)
+                placed = self._session.place(file)
+                loaded = self._session.call(
+                    "load", runtime=runtime, file=placed, threads=threads, options=self._options
+                )
             except StepError as error:
                 raise StepError(f"{file.name} in {runtime} on {device.name}: {error}") from None
             stack.pop_all()
@@ -60,6 +68,23 @@ class AgentRunner:
         samples: list[int] = self._session.call("time", runs=runs)["samples_ns"]
         return samples
 
+    def tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The file's inputs, its outputs and what the option `keep_tensors` named, of one batch."""
+        given, outputs = self._call(arrays)
+        found = {**given, **dict(zip(self.outputs, outputs, strict=True))}
+        if not self._options.get("keep_tensors"):
+            return found
+        folder = PurePosixPath(self._session.output_files(1)[0]).parent
+        kept = self._session.call("tensors", folder=str(folder))["files"]
+        values = self._session.receive([file for _, file in kept])
+        return {**found, **{name: value for (name, _), value in zip(kept, values, strict=True)}}
+
+    def profile(self, runs: int) -> Profile:
+        """What `runs` inferences took, by operator; once, with the option `profile`."""
+        answer = self._session.call("profile", runs=runs)
+        operators = (OperatorTimes(name, kind, tuple(samples)) for name, kind, samples in answer["operators"])
+        return Profile(tuple(answer["samples_ns"]), tuple(operators))
+
     def identity(self) -> dict[str, Any]:
         """What ran the artifact, as it is now."""
         return self._session.call("identity")
@@ -73,10 +98,14 @@ class AgentRunner:
         self._session.__exit__(kind, error, trace)
 
     def _run(self, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        outputs = {port.name: port for port in self._ports.outputs}
+        answers = zip(self.outputs, self._call(arrays)[1], strict=True)
+        return tuple(out_of(values, outputs[name]) if name in outputs else values for name, values in answers)
+
+    def _call(self, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, ...]]:
+        """The inputs as the file takes them, and the outputs as it gives them."""
         files = self._session.output_files(len(self.outputs))
         inputs = {port.name: port for port in self._ports.inputs}
         given = {name: into(array, inputs[name]) if name in inputs else array for name, array in arrays.items()}
         self._session.call("run", inputs=self._session.send(given), outputs=files)
-        outputs = {port.name: port for port in self._ports.outputs}
-        answers = zip(self.outputs, self._session.receive(files), strict=True)
-        return tuple(out_of(values, outputs[name]) if name in outputs else values for name, values in answers)
+        return given, self._session.receive(files)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
-from . import tflite_device
 from .contract import Emitted, Port, Ports
+from .flatbuffer import device
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..ir.state import InputSpec, ModelState
     from ..targets.schema import Target
-    from .tflite_graph import Model
-    from .tflite_graph import Tensor as FileTensor
+    from .flatbuffer.graph import Model
+    from .flatbuffer.graph import Tensor as FileTensor
 
 MODEL = "model.tflite"
 
@@ -50,14 +50,14 @@ class TfliteEmitter:
         StepError where a need does not hold, an operator has no TFLite form, or something is computed in float that
         should not be.
         """
-        from .tflite_boundary import integer_boundary, rename
-        from .tflite_coverage import count, coverage
-        from .tflite_file import read, write
-        from .tflite_layout import fold_transposes
-        from .tflite_lowering import lowered
-        from .tflite_micro import write_c_array
-        from .tflite_scales import merge_equal_scales, refuse_foreign_scales
-        from .tflite_versions import set_versions, write_lowest_runtime
+        from .flatbuffer.boundary import integer_boundary, rename
+        from .flatbuffer.coverage import count, coverage
+        from .flatbuffer.file import read, write
+        from .flatbuffer.layout import fold_transposes
+        from .flatbuffer.lowering import lowered
+        from .flatbuffer.micro import write_c_array
+        from .flatbuffer.scales import merge_equal_scales, refuse_foreign_scales
+        from .flatbuffer.versions import set_versions, write_lowest_runtime
 
         if missing := self.needs - state.facts:
             raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")
@@ -84,7 +84,7 @@ class TfliteEmitter:
         if summary is not None and not summary["allow_float"]:
             _refuse_float(found.left, found.float_operators)
         macs, parameters = count(out / MODEL)
-        held = tflite_device.limits(out / MODEL, target)
+        held = device.limits(out / MODEL, target)
         files = [out / MODEL, *(write_c_array(out / MODEL, out, "model") if target.micro else ())]
         lowest_runtime = f"runs in TFLite {lowest.version} and later: {lowest.because}"
         return Emitted(
@@ -95,7 +95,7 @@ class TfliteEmitter:
             parameters=parameters,
             coverage=found,
             ports=_ports(model),
-            remarks=(lowest_runtime, *tflite_device.remarks(out / MODEL, target)),
+            remarks=(lowest_runtime, *device.remarks(out / MODEL, target)),
             limits=held,
         )
 
@@ -116,13 +116,13 @@ def _refuse_float(left: tuple[tuple[str, str], ...], operators: tuple[tuple[str,
 
 
 def _ports(model: Model) -> Ports:
-    from .tflite_graph import inputs, outputs
+    from .flatbuffer.graph import inputs, outputs
 
     return Ports(tuple(map(_port, inputs(model))), tuple(map(_port, outputs(model))))
 
 
 def _port(tensor: FileTensor) -> Port:
-    from .tflite_lowering import IMAGE_AXES
+    from .flatbuffer.lowering import IMAGE_AXES
 
     grid: dict[str, Any] = {}
     if tensor.scales:

@@ -50,7 +50,7 @@ def models() -> list[type[BaseModel]]:
 def _attributes_read_where_targets_are_known() -> set[str]:
     """The attributes that modules read which import something from targets/; targets/ itself does not count."""
     read: set[str] = set()
-    for path in sorted(ROOT.glob("*/*.py")):
+    for path in sorted([*ROOT.glob("*/*.py"), *ROOT.glob("runtimes/*/*.py")]):
         if path.parent.name in ("targets", "tests", "examples"):
             continue
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))

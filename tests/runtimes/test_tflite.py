@@ -26,10 +26,10 @@ from edgewright.pipeline.parity import AGREEMENT
 from edgewright.pipeline.store import devices_folder
 from edgewright.recipe.schema import Recipe
 from edgewright.runtimes import Emitted, open_runner
+from edgewright.runtimes.flatbuffer.coverage import transposes
+from edgewright.runtimes.flatbuffer.file import read
+from edgewright.runtimes.flatbuffer.graph import operators, tensors
 from edgewright.runtimes.tflite import MODEL, TfliteEmitter
-from edgewright.runtimes.tflite_coverage import transposes
-from edgewright.runtimes.tflite_file import read
-from edgewright.runtimes.tflite_graph import operators, tensors
 from edgewright.targets import load_target
 from torch import Tensor, nn
 from torch.nn import functional

@@ -50,7 +50,7 @@ def test_what_was_not_kept_is_refused(tflite_artifact: Path) -> None:
 
 
 def test_a_file_for_a_newer_interpreter_says_which_operator(tflite_artifact: Path, tmp_path: Path) -> None:
-    from edgewright.runtimes.tflite_file import read, write
+    from edgewright.runtimes.flatbuffer.file import read, write
 
     model = read(tflite_artifact)
     for code in model.operatorCodes:

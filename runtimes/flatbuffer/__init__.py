@@ -1,0 +1,1 @@
+"""TFLite files: converted from an exported program, read, made right, counted, and written."""

@@ -1,0 +1,174 @@
+"""An exported program as litert-torch converts it: quantized weights where its converter looks for them, NHWC outside.
+
+litert-torch's converter takes an operator between dequantize and quantize nodes as an integer one, with exactly the
+scales of those nodes, once it is told that the program is quantized (https://github.com/google-ai-edge/litert-torch).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...ir.errors import StepError
+from ...ir.graph import add_tensor, editable, read_tensor, tensor_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule, Node
+
+IMAGE_AXES = 4
+"""Tensors of so many axes are (N, C, H, W) in torch and (N, H, W, C) in TFLite."""
+
+
+def lowered(program: ExportedProgram, examples: tuple[Tensor, ...], is_quantized: bool) -> bytes:
+    """The program as a TFLite file; inputs and outputs of four axes have their channels last.
+
+    `examples` have the shapes that the file is made for. StepError where litert-torch can't convert an operator.
+    """
+    module = editable(program)
+    _expose_weights(module)
+    _keep_requantization(module)
+    _read_apart(module)
+    outputs = [node.meta["val"].dim() for node in _results(module)]
+    return _convert(module, examples, _images(example.dim() for example in examples), _images(outputs), is_quantized)
+
+
+def _images(axes: Any) -> list[int]:
+    return [index for index, count in enumerate(axes) if count == IMAGE_AXES]
+
+
+def _results(module: GraphModule) -> list[Node]:
+    from ...ir.graph import outputs_of
+
+    return outputs_of(module.graph)
+
+
+def _expose_weights(module: GraphModule) -> None:
+    """Int8 weights are float constants between a quantize and a dequantize node, int32 biases float ones.
+
+    The converter knows weights by that form, and quantizes a bias itself, to input scale times weight scale. Both
+    steps are exact: the constants lie on their grids.
+    """
+    import torch
+
+    operators = torch.ops.quantized_decomposed
+    for node in list(module.graph.nodes):
+        if node.target is not operators.dequantize_per_channel.default:
+            continue
+        stored, *form = node.args
+        scales, zero_points, *rest = form
+        numbers = [tensor_of(module, each) for each in (stored, scales, zero_points)]
+        exact = operators.dequantize_per_channel(*numbers, *rest)
+        with module.graph.inserting_before(node):
+            constant = read_tensor(module, add_tensor(module, str(stored.target), "exact", exact))
+            if rest[-1] == torch.int32:
+                node.replace_all_uses_with(constant)
+                continue
+            quantized = module.graph.call_function(operators.quantize_per_channel.default, (constant, *form))
+        node.args = (quantized, *form)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+
+
+def _keep_requantization(module: GraphModule) -> None:
+    """A tensor that goes from one grid right to another does so through a ReLU.
+
+    The converter drops the second grid otherwise. On a grid whose least value is zero a ReLU changes nothing; StepError
+    where the first grid holds values below zero.
+    """
+    import torch
+
+    operators = torch.ops.quantized_decomposed
+    for node in list(module.graph.nodes):
+        if node.target is not operators.quantize_per_tensor.default:
+            continue
+        before: Any = node.args[0]
+        if before.target is not operators.dequantize_per_tensor.default:
+            continue
+        _, _, zero_point, lowest, *_ = before.args
+        if zero_point != lowest:
+            raise StepError("tflite: a tensor with values below zero can't be requantized for a concatenation")
+        with module.graph.inserting_before(node):
+            passed = module.graph.call_function(torch.ops.aten.relu.default, (before,))
+        node.replace_input_with(before, passed)
+
+
+def _read_apart(module: GraphModule) -> None:
+    """Every reader of a quantized tensor has a dequantize node of its own.
+
+    litert-torch turns parts of a graph to NHWC, and a node that is read in both layouts ends its pass with an error.
+    """
+    import torch
+
+    for node in list(module.graph.nodes):
+        if node.target is not torch.ops.quantized_decomposed.dequantize_per_tensor.default:
+            continue
+        for reader in list(node.users)[1:]:
+            with module.graph.inserting_before(reader):
+                own = module.graph.node_copy(node)
+            reader.replace_input_with(node, own)
+    module.recompile()
+
+
+def _convert(
+    module: nn.Module, examples: Sequence[Tensor], inputs: list[int], outputs: list[int], is_quantized: bool
+) -> bytes:
+    with _captured() as said:
+        from litert_torch._convert.interface import convert
+        from litert_torch._convert.to_channel_last_io import to_channel_last_io
+
+        given = tuple(
+            example.permute(0, 2, 3, 1).contiguous() if index in inputs else example
+            for index, example in enumerate(examples)
+        )
+        wrapped = to_channel_last_io(module, args=inputs, outputs=outputs)
+        for part in wrapped.modules():
+            part.training = False  # what an exported module's own `eval` refuses
+        try:
+            model = convert(wrapped, given, quant_config=_static() if is_quantized else None)
+            content: bytes = model.model_content()
+        except Exception as error:  # the converter raises whatever torch, MLIR or its own lowerings raise
+            raise StepError(f"tflite: litert-torch could not convert the model: {_reason(error, said())}") from error
+    return content
+
+
+def _static() -> Any:
+    """What tells litert-torch that a program is quantized; nothing else is read of it."""
+    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    quantizer: Any = PT2EQuantizer  # which says nothing of its types
+    return QuantConfig(pt2e_quantizer=quantizer().set_global(get_symmetric_quantization_config()))
+
+
+def _reason(error: Exception, said: str) -> str:
+    """The first line of the error, and what the converter's own log says of an error."""
+    first = next(iter(str(error).splitlines()), "") or type(error).__name__
+    logged = [line for line in said.splitlines() if "error:" in line]
+    return f"{type(error).__name__}: {first}" + "".join(f"; {line.strip()}" for line in logged[:1])
+
+
+@contextlib.contextmanager
+def _captured() -> Iterator[Any]:
+    """litert-torch's progress, and what its C++ parts write to standard error, is kept and not shown."""
+    level, stderr = logging.root.manager.disable, os.dup(2)
+    logging.disable(logging.ERROR)
+    with tempfile.TemporaryFile() as kept, contextlib.redirect_stdout(io.StringIO()):
+
+        def said() -> str:
+            kept.seek(0)
+            return kept.read().decode("utf-8", "replace")
+
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            logging.disable(level)

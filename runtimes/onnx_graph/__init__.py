@@ -1,0 +1,1 @@
+"""ONNX graphs: what torch exports, translated, made right, and counted."""
