@@ -27,6 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnxruntime,tflite,examples,dev]'
 	@mkdir -p $(VENV)/typing && ln -sfn "$(CURDIR)" $(VENV)/typing/edgewright
 	@$(BIN)/edgewright devices make tflite-runtime || echo "the tests with the old TFLite interpreter will be skipped"
+	@$(BIN)/edgewright devices make qemu-cortex-a72 || echo "the tests on emulated ARM will be skipped"
 	@touch $@
 
 demo: $(STAMP)

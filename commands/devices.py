@@ -28,6 +28,7 @@ def command(
     \b
         edgewright devices
         edgewright devices make tflite-runtime
+        edgewright devices make qemu-cortex-a72
         edgewright verify out/arm64-cortex-a72 --on tflite-runtime
     """
     from ..devices import registry
@@ -46,5 +47,5 @@ def command(
         return
     width = max(map(len, ready))
     for each, is_ready in ready.items():
-        state = "ready" if is_ready else f"not made: edgewright devices make {each}"
+        state = "ready" if is_ready else f"not made: {registry.how_to_make(each, folder)}"
         typer.echo(f"{each:<{width}}  {registry.SUMMARIES[each]} ({state})")

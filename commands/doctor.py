@@ -98,11 +98,12 @@ def _devices() -> list[Finding]:
     from ..devices import registry
     from ..pipeline.store import devices_folder
 
+    folder = devices_folder()
     return [
         Finding(
             f"device {name}",
-            summary if registry.is_ready(name, devices_folder()) else None,
-            f"edgewright devices make {name}",
+            summary if registry.is_ready(name, folder) else None,
+            registry.how_to_make(name, folder),
         )
         for name, summary in registry.SUMMARIES.items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,16 +12,25 @@ import typer
 def command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact's folder.", show_default=False)],
     on: Annotated[str, typer.Option(metavar="DEVICE", help="Where to run it (edgewright devices).")] = "local",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Check every file's hash, load the artifact in its runtime and compare its outputs with the golden vectors.
+
+    On an emulated device (qemu-...) the outputs are those of that processor's instructions, and nothing is timed.
 
     Examples:
 
     \b
         edgewright verify out/x86-avx2
         edgewright verify out/x86-avx2/baseline
+        edgewright verify out/arm64-cortex-a72 --on qemu-cortex-a72
     """
     from ..pipeline.bench import device_named, verify
 
-    for name, parity in verify(artifact, device_named(on)).items():
-        typer.echo(f"{artifact}: {name}: at most {parity.largest_steps:.2g} steps from the golden vectors")
+    found = verify(artifact, device_named(on))
+    if as_json:
+        typer.echo(json.dumps({**found.to_json(), "artifact": str(artifact)}))
+        return
+    for name, each in found.outputs.items():
+        steps, equal = f"{each.parity.largest_steps:.2g} steps", f"{each.share_equal:.2%} of the values equal"
+        typer.echo(f"{artifact}: {name}: at most {steps} from the golden vectors, {equal}, on {found.place}")

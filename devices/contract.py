@@ -42,10 +42,16 @@ class Session(Protocol):
 
 
 class Device(Protocol):
-    """Where a runner runs. `name` is what reports call it."""
+    """Where a runner runs. `name` is what reports call it.
+
+    Where `is_emulated`, outputs are those of the emulated processor, and times are nobody's.
+    """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def is_emulated(self) -> bool: ...
 
     def start(self) -> Session:
         """A new agent on the device, alone in its process."""

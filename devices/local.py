@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 AGENT = Path(__file__).with_name("agent")
 """The folder that holds everything a device needs beside Python, numpy and the runtime."""
-_START = "import runpy, sys; sys.path.append({folder!r}); runpy.run_module('agent', run_name='__main__')"
-"""The agent's package is found last, so that it hides no library, and nothing in the working folder hides it (-P)."""
+START = f"import runpy, sys; sys.path.append({str(AGENT.parent)!r}); runpy.run_module('agent', run_name='__main__')"
+"""What Python is told to run: the agent's package is found last, so that it hides no library; nothing in the working
+folder hides it where -P or -I is given too."""
 TIMEOUT_SECONDS = 600.0
 ERROR_LINES = 12
 """How many of the agent's last lines on standard error a message about its death quotes."""
@@ -35,10 +36,11 @@ class LocalDevice:
 
     name: str = "local"
     python: str = sys.executable
+    is_emulated: bool = False
 
     def start(self) -> AgentSession:
         """A new agent under the same interpreter."""
-        return AgentSession((self.python, "-u", "-P", "-c", _START.format(folder=str(AGENT.parent))))
+        return AgentSession((self.python, "-u", "-P", "-c", START))
 
 
 class AgentSession:

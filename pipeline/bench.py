@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +42,55 @@ class Bench:
         return {"schema": 1, "reports": reports, "comparison": comparison}
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How far an output is from its golden vectors, in quantization steps, and the share of values that are the same.
+
+    `allowed_steps` is how far it may be.
+    """
+
+    parity: Parity
+    share_equal: float
+    allowed_steps: float
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found of each output, and what ran the artifact; `is_emulated`: no such processor was there."""
+
+    outputs: dict[str, Difference]
+    device: str
+    is_emulated: bool
+    identity: dict[str, Any]
+
+    @property
+    def place(self) -> str:
+        """Where it ran, for a sentence."""
+        if self.is_emulated:
+            return f"{self.device} (emulated {self.identity['cpu']})"
+        return f"{self.device} ({self.identity['cpu']})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `verify --json`."""
+        outputs = {
+            name: {**asdict(each.parity), "share_equal": each.share_equal, "allowed_steps": each.allowed_steps}
+            for name, each in self.outputs.items()
+        }
+        where = {"device": self.device, "emulated": self.is_emulated, "identity": self.identity}
+        return {"schema": 1, **where, "outputs": outputs}
+
+
 def device_named(name: str) -> Device:
     """The device of that name. InputError where there is none, or where it has to be made first."""
     return registry.device_named(name, devices_folder())
 
 
 def bench(artifact: Path, against: Path | None, device: Device, threads: int | None, progress: Progress) -> Bench:
-    """The artifact's latency, or that of two artifacts measured in turns. InputError, StepError."""
+    """The artifact's latency, or that of two artifacts measured in turns. InputError, StepError.
+
+    An emulated device is refused: its time is never reported as a latency.
+    """
+    registry.refuse_emulated(device, "bench")
     folders = {"artifact": artifact} if against is None else {"against": against, "artifact": artifact}
     found = {name: manifest.read(folder) for name, folder in folders.items()}
     with ExitStack() as stack:
@@ -61,8 +103,8 @@ def bench(artifact: Path, against: Path | None, device: Device, threads: int | N
     return Bench(reports, comparison)
 
 
-def verify(artifact: Path, device: Device) -> dict[str, Parity]:
-    """For each output how far the artifact is from its golden vectors, on the device now.
+def verify(artifact: Path, device: Device) -> Verified:
+    """How far the artifact is from its golden vectors, on the device now.
 
     InputError where a file is not what the manifest says; StepError where the outputs are further off than the same
     file may be.
@@ -73,18 +115,24 @@ def verify(artifact: Path, device: Device) -> dict[str, Parity]:
     golden = Golden.read(artifact / GOLDEN_FOLDER)
     with _open(device, artifact, found, 1) as runner:
         outputs = dict(zip(runner.outputs, runner.run(golden.inputs), strict=True))
+        identity = runner.identity()
     checked = {
-        name: accuracy.parity(golden.outputs[name], outputs[name], golden.steps[name]) for name in golden.outputs
+        name: Difference(
+            parity=accuracy.parity(golden.outputs[name], outputs[name], golden.steps[name]),
+            share_equal=float((golden.outputs[name] == outputs[name]).mean()),
+            allowed_steps=golden.allowed_steps,
+        )
+        for name in golden.outputs
     }
-    allowed = golden.allowed_steps
-    for name, parity in checked.items():
-        if not parity.largest_steps <= allowed:
+    verified = Verified(checked, device.name, device.is_emulated, identity)
+    for name, each in checked.items():
+        if not each.parity.largest_steps <= each.allowed_steps:
             raise StepError(
-                f"verify: output '{name}' is {parity.largest_steps:.3g} steps from its golden vector, expected at most"
-                f" {allowed:g}: this device or runtime computes otherwise than the one that made it,"
+                f"verify: output '{name}' is {each.parity.largest_steps:.3g} steps from its golden vector, expected at"
+                f" most {each.allowed_steps:g}: {verified.place} computes otherwise than what made it,"
                 f" {found.runtime} {found.runtime_version}"
             )
-    return checked
+    return verified
 
 
 def _open(device: Device, folder: Path, found: Manifest, threads: int) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..devices import machine
+from ..devices import machine, registry
 from ..devices.local import LocalDevice
 from ..ir.errors import EdgewrightError, InputError, Problem, StepError
 from ..runtimes import emitter
@@ -76,6 +76,7 @@ def build(
 
     Raises InputError where the output folder can't be written or the recipe's model or data can't be read at all.
     """
+    registry.refuse_emulated(device or LocalDevice(), "build")
     publish.check_writable(out)
     workshop = Workshop(recipe, store, progress)
     return tuple(_build_one(workshop, target, out, device or LocalDevice()) for target in targets)

@@ -12,6 +12,8 @@ FLAGS = (
     *("asimd", "asimddp", "i8mm", "sve", "bf16", "fphp"),
 )
 """Instruction sets that decide how fast quantized kernels are, in the names of Linux's /proc/cpuinfo."""
+EMULATED = "emulated"
+"""What whoever starts the agent under an emulator says on its command line: the agent itself can't see it."""
 ARM = "0x41"
 PARTS = {
     "0xd03": "Cortex-A53",
@@ -41,6 +43,7 @@ def identity() -> dict[str, Any]:
     found = processor(read("/proc/cpuinfo") or "")
     return {
         "cpu": found["model"] or platform.processor() or platform.machine(),
+        "emulated": EMULATED in sys.argv[1:],
         "architecture": platform.machine(),
         "logical_cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 from edgewright.commands import doctor
+from edgewright.devices import registry
 from edgewright.devices.machine import host_target
 from edgewright.targets import Target
 
@@ -50,7 +51,21 @@ def test_json_is_one_document(edgewright: Program) -> None:
     assert document["schema"] == 1
     found = {entry["what"]: entry["found"] for entry in document["findings"]}
     assert found["torch"] == importlib.metadata.version("torch")
-    assert {name for name, value in found.items() if value is None} <= {"device tflite-runtime"}
+    assert {name for name, value in found.items() if value is None} <= {
+        f"device {name}" for name in registry.KINDS if name != registry.LOCAL
+    }
+
+
+def test_what_an_emulated_device_lacks_is_said_and_is_no_failure(
+    edgewright: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    shown = edgewright("doctor")
+    assert shown.code == 0
+    (line,) = [line for line in shown.out.splitlines() if line.startswith("device qemu-cortex-a72")]
+    assert "MISSING: apt-get install qemu-user-static " in line
+    assert line.endswith("&& edgewright devices make qemu-cortex-a72")
 
 
 @pytest.mark.parametrize(

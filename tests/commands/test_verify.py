@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edgewright.devices import registry
+from edgewright.pipeline.store import devices_folder
 
 Program = Callable[..., Any]
 
@@ -18,7 +20,28 @@ def test_an_artifact_and_its_baseline_are_as_they_were_built(built: Any, edgewri
     shown = edgewright("verify", built.artifact / which)
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.startswith(f"{built.artifact / which}: output: at most ")
-    assert shown.out.endswith(" steps from the golden vectors\n")
+    assert " steps from the golden vectors, 100.00% of the values equal, on local (" in shown.out
+
+
+def test_json_says_where_it_ran_and_how_far_it_is(built: Any, edgewright: Program) -> None:
+    document = json.loads(edgewright("verify", built.artifact, "--json").out)
+    assert (document["schema"], document["device"], document["emulated"]) == (1, "local", False)
+    assert document["identity"]["runtime"] == "onnxruntime"
+    found = document["outputs"]["output"]
+    assert (found["largest_steps"], found["share_equal"]) == (0, 1)
+    assert found["allowed_steps"] > 0
+
+
+def test_what_ran_emulated_says_so(built_tflite: Path, edgewright: Program) -> None:
+    if not registry.is_ready("qemu-cortex-a72", devices_folder()):
+        pytest.skip("the device is not made: edgewright devices make qemu-cortex-a72")
+    shown = edgewright("verify", built_tflite, "--on", "qemu-cortex-a72")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.endswith(", on qemu-cortex-a72 (emulated Cortex-A72)\n")
+    document = json.loads(edgewright("verify", built_tflite, "--on", "qemu-cortex-a72", "--json").out)
+    assert (document["device"], document["emulated"]) == ("qemu-cortex-a72", True)
+    assert document["identity"]["emulated"] is True
+    assert "_ns" not in json.dumps(document)
 
 
 def test_it_needs_nothing_but_the_folder(built: Any, tmp_path: Path, edgewright: Program) -> None:

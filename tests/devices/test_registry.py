@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from edgewright.devices import registry
 from edgewright.devices.local import LocalDevice
+from edgewright.devices.qemu import CORES, QemuDevice
 from edgewright.ir.errors import InputError
 
 
@@ -23,7 +24,21 @@ def test_a_device_that_was_not_made_is_refused_with_the_command(tmp_path: Path) 
         registry.device_named("tflite-runtime", tmp_path)
 
 
+def test_what_has_to_be_installed_comes_before_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    expected = "apt-get install qemu-user-static .*&& edgewright devices make qemu-cortex-a53, got nothing in"
+    with pytest.raises(InputError, match=expected):
+        registry.device_named("qemu-cortex-a53", tmp_path)
+
+
+def test_an_emulated_device_can_time_nothing(tmp_path: Path) -> None:
+    registry.refuse_emulated(LocalDevice(), "bench")
+    device = QemuDevice(CORES[0], tmp_path, "qemu-aarch64")
+    with pytest.raises(InputError, match=r"bench: device: .* got 'qemu-cortex-a53', which is emulated: its time says"):
+        registry.refuse_emulated(device, "bench")
+
+
 @pytest.mark.parametrize("act", [registry.device_named, lambda name, folder: registry.make(name, folder, print)])
 def test_an_unknown_device_is_refused_with_those_that_there_are(act: object, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected one of local, tflite-runtime, got 'board'"):
+    with pytest.raises(InputError, match=r"expected one of local, tflite-runtime, qemu-cortex-a53, .*, got 'board'"):
         act("board", tmp_path)  # type: ignore[operator]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgewright.devices.local import LocalDevice
+from edgewright.devices.qemu import CORES, QemuDevice
 from edgewright.ir.errors import InputError, StepError
 from edgewright.pipeline.bench import bench, device_named, verify
 from edgewright.ship import manifest
@@ -16,7 +17,7 @@ from edgewright.ship import manifest
 
 def test_devices_have_names() -> None:
     assert isinstance(device_named("local"), LocalDevice)
-    with pytest.raises(InputError, match="devices: board: expected one of local, tflite-runtime, got 'board'"):
+    with pytest.raises(InputError, match=r"devices: board: expected one of local, tflite-runtime, .*, got 'board'"):
         device_named("board")
 
 
@@ -45,8 +46,31 @@ def test_two_artifacts_are_measured_in_turns_in_one_session(built: Any, listener
 
 @pytest.mark.parametrize("which", ["", "baseline"])
 def test_an_artifact_on_the_runtime_that_made_it_gives_its_golden_outputs(which: str, built: Any) -> None:
-    (parity,) = verify(built.artifact / which, LocalDevice()).values()
-    assert parity.largest_steps == 0
+    found = verify(built.artifact / which, LocalDevice())
+    (each,) = found.outputs.values()
+    assert (each.parity.largest_steps, each.share_equal) == (0, 1)
+    assert (found.device, found.is_emulated, found.identity["emulated"]) == ("local", False, False)
+    assert json.loads(json.dumps(found.to_json()))["outputs"]["output"]["largest_steps"] == 0
+
+
+def test_values_that_are_not_equal_are_counted(built: Any, tmp_path: Path) -> None:
+    copy = built.copied(tmp_path)
+    golden = copy.artifact / "golden" / "outputs.npz"
+    with np.load(golden) as arrays:
+        outputs = dict(arrays)
+    (step,) = [entry.step for entry in manifest.read(copy.artifact).outputs]
+    outputs["output"][0] += step
+    np.savez(golden, **outputs)
+    copy.reseal()
+    (each,) = verify(copy.artifact, LocalDevice()).outputs.values()
+    assert each.share_equal == 1 - 1 / len(outputs["output"])
+    assert round(each.parity.largest_steps) == 1 <= each.allowed_steps
+
+
+def test_an_emulated_device_is_never_timed(built: Any, tmp_path: Path, listener: Any) -> None:
+    device = QemuDevice(CORES[0], tmp_path, "no emulator is asked")
+    with pytest.raises(InputError, match=r"bench: device: .*'qemu-cortex-a53', which is emulated"):
+        bench(built.artifact, None, device, None, listener)
 
 
 def test_outputs_that_are_further_off_than_they_may_be_are_an_error(built: Any, tmp_path: Path) -> None:

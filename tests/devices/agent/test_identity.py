@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 
 import pytest
 from edgewright.devices.agent import identity
@@ -30,6 +31,13 @@ def test_this_machine_is_told_as_the_system_tells_it() -> None:
     assert found["architecture"] == platform.machine()
     assert found["logical_cores"] == os.cpu_count()
     assert found["python"] == platform.python_version()
+
+
+def test_only_who_started_the_agent_knows_that_it_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    assert identity.identity()["emulated"] is False
+    monkeypatch.setattr(sys, "argv", ["-c", identity.EMULATED])
+    assert identity.identity()["emulated"] is True
 
 
 def test_a_file_that_is_not_there_reads_as_nothing() -> None:
