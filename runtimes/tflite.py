@@ -56,6 +56,7 @@ class TfliteEmitter:
         from .flatbuffer.layout import fold_transposes
         from .flatbuffer.lowering import lowered
         from .flatbuffer.micro import write_c_array
+        from .flatbuffer.padding import fold_padding
         from .flatbuffer.scales import merge_equal_scales, refuse_foreign_scales
         from .flatbuffer.versions import set_versions, write_lowest_runtime
 
@@ -72,6 +73,7 @@ class TfliteEmitter:
         if taken := set(outputs) & set(names):
             raise StepError(f"{self.name}: an input can't be called '{min(taken)}': an output has that name")
         fold_transposes(model)
+        fold_padding(model)
         if summary is not None:
             integer_boundary(model)
             refuse_foreign_scales(model, program, tuple(summary["left_float"]))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from edgewright.runtimes.flatbuffer.file import to_bytes
-from edgewright.runtimes.flatbuffer.graph import operators
+from edgewright.runtimes.flatbuffer.graph import operators, text
 from edgewright.runtimes.flatbuffer.layout import fold_transposes
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 4, 5, 3)).astype(np.float32)
@@ -72,6 +72,84 @@ def test_another_order_behind_it_leaves_all_as_it_is(tflite_models: ModuleType) 
     model = padded(tflite_models, np.array([0, 3, 2, 1], np.int32))
     assert fold_transposes(model) == 0
     assert names(model) == ["TRANSPOSE", "PAD", "TRANSPOSE"]
+
+
+def flat(models: ModuleType, back: tuple[int, ...]) -> Any:
+    """An image (1, 4, 5, 1) that is padded as NCHW, between RESHAPEs: its one channel moves as it lies."""
+    padding = np.array([[0, 0], [0, 0], [1, 2], [3, 0]], np.int32)
+    shapes = {"image": (1, 4, 5, 1), "turned": (1, 1, 4, 5), "wide": (1, 1, 7, 8), "out": back}
+    values = [
+        *(models.Value(name, shape) for name, shape in shapes.items()),
+        constant(models, "to", np.array(shapes["turned"], np.int32)),
+        constant(models, "by", padding),
+        constant(models, "back", np.array(back, np.int32)),
+    ]
+    steps = [
+        models.Step("RESHAPE", ("image", "to"), ("turned",)),
+        models.Step("PAD", ("turned", "by"), ("wide",)),
+        models.Step("RESHAPE", ("wide", "back"), ("out",)),
+    ]
+    return models.build(values, steps, ["image"], ["out"])
+
+
+def test_a_reshape_that_only_moves_an_axis_of_one_is_a_transpose(tflite_models: ModuleType) -> None:
+    image, model = IMAGE[..., :1], flat(tflite_models, (1, 7, 8, 1))
+    (before,) = tflite_models.run(to_bytes(model), image)
+    assert fold_transposes(model) == 1
+    assert names(model) == ["PAD"]
+    assert np.array_equal(tflite_models.run(to_bytes(model), image)[0], before)
+
+
+def test_a_reshape_that_moves_values_is_none(tflite_models: ModuleType) -> None:
+    model = flat(tflite_models, (1, 8, 7, 1))
+    assert fold_transposes(model) == 0
+    assert names(model) == ["RESHAPE", "PAD", "RESHAPE"]
+
+
+@pytest.mark.parametrize("is_inverse", [True, False])
+def test_what_is_turned_and_turned_back_is_read_as_it_was(tflite_models: ModuleType, is_inverse: bool) -> None:
+    """Two readers: one takes the image as NCHW, which must stay, and one as it was."""
+    back = TO_NHWC if is_inverse else TO_NCHW
+    turned = tuple(IMAGE.shape[axis] for axis in TO_NCHW)
+    again = tuple(turned[axis] for axis in back)
+    values = [
+        tflite_models.Value("image", IMAGE.shape),
+        *(tflite_models.Value(name, turned) for name in ("turned", "first")),
+        *(tflite_models.Value(name, again) for name in ("again", "second")),
+        *(constant(tflite_models, name, each) for name, each in (("to", TO_NCHW), ("back", back))),
+    ]
+    steps = [
+        tflite_models.Step("TRANSPOSE", ("image", "to"), ("turned",)),
+        tflite_models.Step("TRANSPOSE", ("turned", "back"), ("again",)),
+        tflite_models.Step("NEG", ("turned",), ("first",)),
+        tflite_models.Step("NEG", ("again",), ("second",)),
+    ]
+    model = tflite_models.build(values, steps, ["image"], ["first", "second"])
+    before = tflite_models.run(to_bytes(model), IMAGE)
+    assert fold_transposes(model) == int(is_inverse)
+    assert names(model).count("TRANSPOSE") == (1 if is_inverse else 2)
+    for old, new in zip(before, tflite_models.run(to_bytes(model), IMAGE), strict=True):
+        assert np.array_equal(old, new)
+
+
+def test_tensors_that_are_made_here_have_names_of_their_own(tflite_models: ModuleType) -> None:
+    """Other tools (ai-edge-quantizer) refuse a file in which two tensors have one name."""
+    values = [tflite_models.Value("image", (1, 4, 5, 3)), constant(tflite_models, "to", TO_NCHW)]
+    values += [constant(tflite_models, "by", PADDING), constant(tflite_models, "back", TO_NHWC)]
+    steps = []
+    for end in ("first", "second"):
+        shapes = {f"turned {end}": (1, 3, 4, 5), f"wide {end}": (1, 6, 4, 8), end: (1, 4, 8, 6)}
+        values += [tflite_models.Value(name, shape) for name, shape in shapes.items()]
+        turned, wide, _ = shapes
+        steps += [
+            tflite_models.Step("TRANSPOSE", ("image", "to"), (turned,)),
+            tflite_models.Step("PAD", (turned, "by"), (wide,)),
+            tflite_models.Step("TRANSPOSE", (wide, "back"), (end,)),
+        ]
+    model = tflite_models.build(values, steps, ["image"], ["first", "second"])
+    assert fold_transposes(model) == 2
+    found = [text(tensor.name) for tensor in model.subgraphs[0].tensors]
+    assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize("keeps", [False, True])
