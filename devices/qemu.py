@@ -74,15 +74,15 @@ class QemuDevice:
         """The device's name, which says what it is."""
         return self.core.device
 
-    def command(self) -> tuple[str, ...]:
-        """What starts the agent; nothing of the host's environment that changes a process reaches the guest's."""
+    def python(self, text: str, *arguments: str) -> tuple[str, ...]:
+        """What has the board's Python run the text; no variable of the host's that changes a process reaches it."""
         unset = ("-U", "LD_PRELOAD", "-U", "LD_LIBRARY_PATH")
         qemu = (self.emulator, "-cpu", self.core.name, "-L", str(self.root), *unset)
-        return (*qemu, str(self.root / PYTHON), "-I", "-u", "-c", START, EMULATED)
+        return (*qemu, str(self.root / PYTHON), "-I", "-u", "-c", text, *arguments)
 
     def start(self) -> AgentSession:
         """A new agent on the emulated core."""
-        return AgentSession(self.command())
+        return AgentSession(self.python(START, EMULATED))
 
 
 def emulator() -> str | None:

@@ -122,8 +122,7 @@ def _start(device: QemuDevice) -> None:
     """The interpreter is there and can be imported; what Python compiled for it stays in the root."""
     with device.start() as session:
         session.call("identity")
-    *command, _, _ = device.command()
-    _run([*command, "import ai_edge_litert.interpreter"])
+    _run(device.python("import ai_edge_litert.interpreter"))
 
 
 def _publish(fresh: Path, place: Path) -> None:

@@ -41,12 +41,12 @@ def test_qemu_is_told_the_core_and_the_root_and_hides_what_changes_a_process(tmp
     device = QemuDevice(CORES[1], tmp_path / "root", "qemu-aarch64-static")
     assert device.name == "qemu-cortex-a72"
     assert device.is_emulated
-    words = list(device.command())
+    words = list(device.python("print()", "one", "two"))
     assert words[:5] == ["qemu-aarch64-static", "-cpu", "cortex-a72", "-L", str(tmp_path / "root")]
     assert [words[at + 1] for at, word in enumerate(words) if word == "-U"] == ["LD_PRELOAD", "LD_LIBRARY_PATH"]
     python = words.index(str(tmp_path / "root" / "usr/bin/python3.11"))
     assert words[python + 1] == "-I"
-    assert words[-1] == identity.EMULATED
+    assert words[-4:] == ["-c", "print()", "one", "two"]
 
 
 def test_the_first_emulator_on_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
