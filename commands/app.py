@@ -20,6 +20,8 @@ COMMANDS = {
     "build": "Build, verify and measure an artifact for each target.",
     "bench": "Measure an artifact, alone or in turns with another.",
     "verify": "Check an artifact's files and its golden vectors.",
+    "diff": "Compare an artifact with its float baseline, layer by layer.",
+    "profile": "Show how long each operator of an artifact takes.",
     "devices": "List where artifacts can be run, or make such a device.",
     "cache": "Show or prune the step cache.",
     "doctor": "Show what is installed, what can be used, and what is missing.",

@@ -180,7 +180,7 @@ class Runner(Protocol):
         ...
 
     def tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The file's inputs, its outputs and what the option `keep_tensors` named, of one batch and as the file has them.
+        """The file's inputs, its outputs and what the option `keep_tensors` named, of one batch, as the file has them.
 
         StepError where the runtime can't keep a tensor, or where it takes more than one inference.
         """

@@ -20,8 +20,19 @@ def layers(runtime: str, file: Path) -> tuple[Layer, ...]:
         case "tflite":
             from .flatbuffer.layers import layers as read
         case _:
-            raise InputError(Problem("layers", runtime, "a file of onnxruntime or tflite, whose layers can be read", "another"))
+            raise InputError(
+                Problem("layers", runtime, "a file of onnxruntime or tflite, whose layers can be read", "another")
+            )
     return read(file)
+
+
+def executed_names(runtime: str, nodes: Sequence[str], file: Path) -> tuple[str, ...]:
+    """What the file calls the operators that the runtime says it ran."""
+    if runtime != "onnxruntime":
+        return tuple(nodes)
+    from .onnx_graph.layers import executed_names as read
+
+    return read(nodes, file)
 
 
 def counterparts(found: Sequence[Layer], others: Sequence[Layer]) -> Mapping[str, Layer]:

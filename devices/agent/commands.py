@@ -18,7 +18,7 @@ BLOCK_NS = 20_000_000
 STEADY = 0.02
 """Two blocks in a row whose medians differ by less than this share are called steady."""
 RUNTIMES: dict[str, type[Runtime]] = {"onnxruntime": OnnxRuntime, "tflite": TFLite}
-COMMANDS = ("load", "run", "tensors", "warm_up", "time", "identity")
+COMMANDS = ("load", "run", "tensors", "warm_up", "time", "profile", "identity")
 
 
 class Agent:
@@ -90,9 +90,9 @@ class Agent:
         return {"samples": samples, "batch": batch}
 
     def tensors(self, folder: str) -> dict[str, Any]:
-        """Every value that the one inference of the last `run` computed lies in `folder`, each in its file.
+        """What the one inference of the last `run` kept (load option `keep_tensors`) lies in `folder`, a file for each.
 
-        The answer's `files` are [name, file] in the order of execution.
+        The answer's `files` are [name, file].
         """
         import numpy
 
@@ -123,6 +123,12 @@ class Agent:
         """Raw nanoseconds of `runs` single inferences, in order."""
         self._loaded()
         return {"samples_ns": [self._timed_run() for _ in range(runs)], "timed": self._runtime.timed}
+
+    def profile(self, runs: int) -> dict[str, Any]:
+        """Nanoseconds of `runs` inferences and of each operator in them; the profile (load option `profile`) ended."""
+        samples = self.time(runs)["samples_ns"]
+        operators = [[name, kind, times[-runs:]] for name, kind, times in self._runtime.profiled()]
+        return {"samples_ns": samples, "operators": operators}
 
     def identity(self) -> dict[str, Any]:
         """What ran the artifact: processor, instruction sets, clocks, load, and versions of everything that counts."""

@@ -44,5 +44,15 @@ class Runtime(Protocol):
         ...
 
     def tensors(self) -> dict[str, Any]:
-        """Every value that the last run computed, by name, in the order of execution. AgentError where none is kept."""
+        """The values of the last run that the load option `keep_tensors` names, as the runtime holds them.
+
+        AgentError where none is kept.
+        """
+        ...
+
+    def profiled(self) -> list[tuple[str, str, list[int]]]:
+        """(name, operator, nanoseconds in each run) of what ran since `open`; the profile ends with this.
+
+        AgentError where the load option `profile` was not given.
+        """
         ...

@@ -11,16 +11,19 @@ from .contract import AgentError
 
 LIBRARIES = {"ai_edge_litert.interpreter": "ai-edge-litert", "tflite_runtime.interpreter": "tflite-runtime"}
 """Modules that hold the same interpreter, the newer one first, and the packages that bring them."""
+KEEPER = "ai_edge_litert.interpreter"
+"""Seen: tflite-runtime 2.14, told to keep every tensor, lets an ADD write over its first input."""
 
 
 class TFLite:
     """An artifact in an interpreter on the CPU, with XNNPACK as it is by default.
 
-    Options: `xnnpack` (false: the built-in kernels alone), `keep_tensors` (every value of a run can be had after it).
+    Options: `xnnpack` (false: the built-in kernels alone), `keep_tensors` (names of values that can be had after a
+    run; ai-edge-litert gives XNNPACK one operator at a time then, and all compute as they do without).
     """
 
     package: ClassVar[str] = "ai-edge-litert"
-    options: ClassVar[dict[str, type]] = {"xnnpack": bool, "keep_tensors": bool}
+    options: ClassVar[dict[str, type]] = {"xnnpack": bool, "keep_tensors": list, "profile": bool}
     timed: ClassVar[str] = (
         "from numpy arrays already in memory to numpy arrays: set_tensor for each input, Interpreter.invoke, "
         "get_tensor (a copy) for each output, from Python; reading, preprocessing, quantizing and batching are outside"
@@ -54,7 +57,12 @@ class TFLite:
     def open(self) -> None:
         """The interpreter has its tensors. AgentError where it lacks an operator, or a version of one."""
         more: dict[str, Any] = {}
+        package, version = self.version(self._library)
+        if self._wanted.get("profile"):
+            raise AgentError(f"profile: {package} {version} tells Python nothing of how long its operators take")
         if self._wanted.get("keep_tensors"):
+            if self._library.__name__ != KEEPER:
+                raise AgentError(f"keep_tensors: {package} {version} writes sums over the values that they are made of")
             more["experimental_preserve_all_tensors"] = True
         if self._wanted.get("xnnpack") is False:
             kinds = self._library.OpResolverType
@@ -63,7 +71,6 @@ class TFLite:
             self._interpreter = self._library.Interpreter(model_path=self._file, num_threads=self._threads, **more)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            package, version = self.version(self._library)
             expected = f"{self._file}: expected a file that {package} {version} can run"
             raise AgentError(f"{expected}, which says: {' '.join(str(error).split())}") from None
         given, handed = self._ports()
@@ -82,14 +89,22 @@ class TFLite:
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
     def tensors(self) -> dict[str, Any]:
-        """Every value that the last run computed, by name, in the order of execution; integers as real numbers."""
-        if not self._wanted.get("keep_tensors"):
+        """The values of the last run that were asked for when the file was loaded. AgentError where it has no such."""
+        wanted = self._wanted.get("keep_tensors")
+        if not wanted:
             raise AgentError("tensors: expected the load option keep_tensors, which was not given")
-        details = {entry["index"]: entry for entry in self._interpreter.get_tensor_details()}
-        return {
-            details[index]["name"]: _real(self._interpreter.get_tensor(index), details[index])
-            for index in self._content.computed
-        }
+        names = {entry["index"]: entry["name"] for entry in self._interpreter.get_tensor_details()}
+        places: dict[str, list[int]] = {}
+        for index in self._content.computed:
+            places.setdefault(names[index], []).append(index)
+        if unclear := [name for name in wanted if len(places.get(name, ())) != 1]:
+            found = len(places.get(unclear[0], ()))
+            raise AgentError(f"tensors: expected one computed value called '{unclear[0]}', found {found}")
+        return {name: self._interpreter.get_tensor(places[name][0]) for name in wanted}
+
+    def profiled(self) -> list[tuple[str, str, list[int]]]:
+        """AgentError: the interpreter has no such thing for Python."""
+        raise AgentError("profile: expected the load option profile, which was not given")
 
     def _ports(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
         """(name, tensor) of inputs and outputs: the model's own names where the file has a signature."""
@@ -102,11 +117,3 @@ class TFLite:
 
 def _shape(details: dict[str, Any]) -> list[int]:
     return [int(size) for size in details["shape"]]
-
-
-def _real(values: Any, details: dict[str, Any]) -> Any:
-    """What the integers stand for; floats, and integers without a scale, as they are."""
-    import numpy
-
-    scale, zero_point = details["quantization"]
-    return values if not scale else (values.astype(numpy.float32) - zero_point) * numpy.float32(scale)

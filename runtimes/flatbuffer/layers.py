@@ -26,7 +26,7 @@ def layers(file: Path) -> tuple[Layer, ...]:
     ends = {tensor.name for tensor in (*inputs(model), *outputs(model))}
     activations = _activations()
     found = [_layer(tensor, tensor.name, False, "input", ()) for tensor in inputs(model)]
-    origin = {tensor.index: (tensor.name,) for tensor in inputs(model)}
+    origin: dict[int, tuple[str, ...]] = {tensor.index: (tensor.name,) for tensor in inputs(model)}
     for step in _main(model):
         sources = tuple(dict.fromkeys(source for tensor in step.present for source in origin.get(tensor.index, ())))
         if not sources or step.name in _SHAPES:

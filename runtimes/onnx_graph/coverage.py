@@ -32,7 +32,7 @@ FLOAT = {
     **dict.fromkeys(("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Attention"), 1),
 }
 """Layers in float, and which of their inputs is the weight."""
-_SUFFIX = re.compile(r"(_token_\d+)+$|_nchwc$|/\w*Fusion\w*/?$")
+SUFFIX = re.compile(r"(_token_\d+)+$|_nchwc$|/\w*Fusion\w*/?$")
 _ACTIVATIONS = frozenset({"Relu", "Clip"})
 """Activations that onnxruntime folds into the layer or the quantize node beside them."""
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -65,7 +65,7 @@ def coverage(file: Path) -> Coverage:
 
 def _layer(name: str, emitted: onnx.GraphProto) -> tuple[str, onnx.NodeProto | None]:
     """The emitted layer that onnxruntime made the node `name` of, and what it is called."""
-    stem = _SUFFIX.sub("", name)
+    stem = SUFFIX.sub("", name)
     named = {node.name: node for node in emitted.node}
     maker = named.get(stem) or _makers(emitted).get(stem)
     while maker is not None and maker.op_type in _ACTIVATIONS:

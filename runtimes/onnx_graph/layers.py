@@ -7,12 +7,13 @@ before the quantize node belongs to its layer then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contract import Layer
+from .coverage import SUFFIX
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,21 @@ def layers(file: Path) -> tuple[Layer, ...]:
 
     graph = onnx.shape_inference.infer_shapes(onnx.load(str(file), load_external_data=False)).graph
     return _Reading(graph).layers()
+
+
+def executed_names(nodes: Sequence[str], file: Path) -> tuple[str, ...]:
+    """What the layers of the model are called that onnxruntime's `nodes` were made of; a node's own name where none is.
+
+    onnxruntime puts `_token_` and a number, or the fusion's name, behind a layer's name, and calls convolutions in a
+    blocked layout after their output.
+    """
+    import onnx
+
+    reading = _Reading(onnx.load(str(file), load_external_data=False).graph)
+    known = {key: reading.name(node)[0] for node in reading.graph.node for key in (*node.output, node.name)}
+    activations = [node for node in reading.graph.node if node.op_type in _ACTIVATIONS]
+    known |= {node.output[0]: known[node.input[0]] for node in activations if node.input[0] in known}
+    return tuple(known.get(SUFFIX.sub("", node), node) for node in nodes)
 
 
 @dataclass
@@ -64,7 +80,7 @@ class _Reading:
             if node.op_type in _MOVES:
                 self.origin.update(dict.fromkeys(node.output, sources))
             elif self.dtypes.get(node.output[0], "float32").startswith("float"):
-                name, is_module = self._name(node)
+                name, is_module = self.name(node)
                 found.append(self._layer(node.output[0], name, is_module, node.op_type, sources))
                 self.origin.update(dict.fromkeys(node.output, (found[-1].tensor,)))
         return tuple(found)
@@ -91,7 +107,7 @@ class _Reading:
         is_one = len(readers) == 1 and readers[0].op_type in _ACTIVATIONS and readers[0].input[0] == value
         return readers[0] if is_one and value not in {entry.name for entry in self.graph.output} else None
 
-    def _name(self, node: onnx.NodeProto) -> tuple[str, bool]:
+    def name(self, node: onnx.NodeProto) -> tuple[str, bool]:
         """What the node is called, and whether that is the user's module: of its weights, `module.weight`, or its own.
 
         A batch norm that was folded into a convolution leaves it its own name, and the weights theirs.

@@ -94,6 +94,34 @@ def test_it_feeds_the_artifacts_own_batch(tmp_path: Path, weights: np.ndarray, b
     assert np.abs(outputs - samples @ weights).max() <= np.finfo(np.float32).eps * np.abs(samples @ weights).max() * 3
 
 
+def test_what_was_kept_lies_in_a_folder_after_one_inference_and_no_more(tmp_path: Path, weights: np.ndarray) -> None:
+    file, sample = linear(tmp_path / "a.onnx", 1, weights), np.ones((1, 3), np.float32)
+    with LocalDevice().start() as session:
+        session.call("load", runtime="onnxruntime", file=str(file), threads=1, options={"keep_tensors": ["w"]})
+        with pytest.raises(StepError, match="expected one inference since the last request, found 0"):
+            session.call("tensors", folder=str(tmp_path))
+        session.call("run", inputs=session.send({"x": sample}), outputs=session.output_files(1))
+        ((name, kept),) = session.call("tensors", folder=str(tmp_path))["files"]
+        assert (name, Path(kept).parent) == ("w", tmp_path)
+        assert np.array_equal(np.load(kept), weights)
+        session.call("run", inputs=session.send({"x": np.ones((2, 3), np.float32)}), outputs=session.output_files(1))
+        with pytest.raises(StepError, match="expected one inference since the last request, found 2"):
+            session.call("tensors", folder=str(tmp_path))
+
+
+def test_a_profile_is_of_the_runs_that_were_asked_for(tmp_path: Path, weights: np.ndarray) -> None:
+    file = linear(tmp_path / "a.onnx", 1, weights)
+    with LocalDevice().start() as session:
+        session.call("load", runtime="onnxruntime", file=str(file), threads=1, options={"profile": True})
+        session.call("time", runs=5)
+        found = session.call("profile", runs=7)
+        assert len(found["samples_ns"]) == 7
+        ((_, operator, samples),) = found["operators"]
+        assert (operator, len(samples)) == ("MatMul", 7)
+        with pytest.raises(StepError, match="expected the load option profile"):
+            session.call("profile", runs=1)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -127,7 +155,7 @@ def test_bad_requests_are_answered(tmp_path: Path) -> None:
             session.call("load", runtime="tflight", file=str(broken), threads=1)
         with pytest.raises(StepError, match=r"none\.onnx: expected an artifact's file"):
             session.call("load", runtime="onnxruntime", file=str(tmp_path / "none.onnx"), threads=1)
-        with pytest.raises(StepError, match="options: expected only none, got 'speed'"):
+        with pytest.raises(StepError, match="options: expected only keep_tensors, profile, got 'speed'"):
             session.call("load", runtime="onnxruntime", file=str(broken), threads=1, options={"speed": 3})
         with pytest.raises(StepError, match=r"options.xnnpack: expected bool, got 'off'"):
             session.call("load", runtime="tflite", file=str(broken), threads=1, options={"xnnpack": "off"})

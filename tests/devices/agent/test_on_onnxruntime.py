@@ -1,43 +1,97 @@
-"""The adapter of onnxruntime: names, shapes, and what it can't do."""
+"""The adapter of onnxruntime: names, shapes, values from inside a model, and its profile."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from edgewright.devices.agent.contract import AgentError
-from edgewright.devices.agent.on_onnxruntime import OnnxRuntime
+from edgewright.devices.agent.on_onnxruntime import OnnxRuntime, _field
 from onnx import TensorProto, helper
+
+Open = Callable[..., OnnxRuntime]
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> OnnxRuntime:
-    """A file that hands its two inputs out, twice as large."""
+def open_file(tmp_path: Path) -> Open:
+    """open_file(**options): a file that hands out its two inputs, four times as large."""
     ports = [("a", TensorProto.FLOAT, [1, 3]), ("b", TensorProto.DOUBLE, ["batch", 2])]
-    nodes = [helper.make_node("Add", [name, name], [f"twice_{name}"]) for name, _, _ in ports]
+    nodes = [helper.make_node("Add", [name, name], [f"twice_{name}"], f"first_{name}") for name, _, _ in ports]
+    nodes += [
+        helper.make_node("Add", [f"twice_{name}"] * 2, [f"four_{name}"], f"second_{name}") for name, _, _ in ports
+    ]
     graph = helper.make_graph(
         nodes,
-        "twice",
+        "four times",
         [helper.make_tensor_value_info(*port) for port in ports],
-        [helper.make_tensor_value_info(f"twice_{name}", kind, shape) for name, kind, shape in ports],
+        [helper.make_tensor_value_info(f"four_{name}", kind, shape) for name, kind, shape in ports],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "m")
-    runtime = OnnxRuntime(OnnxRuntime.library(), str(tmp_path / "m"), 1, {})
-    runtime.open()
-    return runtime
+
+    def run(**options: Any) -> OnnxRuntime:
+        runtime = OnnxRuntime(OnnxRuntime.library(), str(tmp_path / "m"), 1, options)
+        runtime.open()
+        return runtime
+
+    return run
 
 
-def test_inputs_and_outputs_are_named_with_shape_and_type(opened: OnnxRuntime) -> None:
+FEEDS = {"a": np.ones((1, 3), np.float32), "b": np.ones((4, 2))}
+
+
+def test_inputs_and_outputs_are_named_with_shape_and_type(open_file: Open) -> None:
+    opened = open_file()
     assert opened.inputs == [("a", [1, 3], "float32"), ("b", ["batch", 2], "float64")]
-    assert opened.outputs == ["twice_a", "twice_b"]
-    a, b = np.ones((1, 3), np.float32), np.ones((4, 2))
-    found = opened.run({"a": a, "b": b})
-    assert [(values == 2).all() for values in found] == [True, True]
+    assert opened.outputs == ["four_a", "four_b"]
+    found = opened.run(FEEDS)
+    assert [(values == 4).all() for values in found] == [True, True]
     assert [values.shape for values in found] == [(1, 3), (4, 2)]
 
 
-def test_what_a_session_does_not_tell_is_refused(opened: OnnxRuntime) -> None:
-    with pytest.raises(AgentError, match="keeps no tensor"):
+def test_values_between_nodes_are_kept_where_they_are_asked_for(open_file: Open) -> None:
+    opened = open_file(keep_tensors=["twice_b", "twice_a"])
+    assert opened.outputs == ["four_a", "four_b"]
+    assert [(values == 4).all() for values in opened.run(FEEDS)] == [True, True]
+    kept = opened.tensors()
+    assert list(kept) == ["twice_b", "twice_a"]
+    assert all((values == 2).all() for values in kept.values())
+
+
+def test_more_values_than_a_byte_counts_are_kept(open_file: Open) -> None:
+    """Lengths of 128 and more take two bytes in protobuf."""
+    opened = open_file(keep_tensors=["twice_a", "twice_b"])
+    assert _field(7, b"x" * 300)[:3] == bytes([7 << 3 | 2, 300 & 127 | 128, 300 >> 7])
+    assert opened.run(FEEDS)
+    with pytest.raises(Exception, match="no_such_value"):
+        open_file(keep_tensors=["no_such_value" + "_" * 300])
+
+
+def test_what_was_not_kept_is_refused(open_file: Open) -> None:
+    opened = open_file()
+    opened.run(FEEDS)
+    with pytest.raises(AgentError, match="keep_tensors"):
         opened.tensors()
+
+
+def test_nodes_are_timed_once_with_the_profiler_and_no_file_is_left(open_file: Open) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            opened = open_file(profile=True)
+            for _ in range(3):
+                opened.run(FEEDS)
+            found = opened.profiled()
+            assert os.listdir(folder) == []
+        finally:
+            tempfile.tempdir = None
+    assert sorted(name for name, _, _ in found) == ["first_a", "first_b", "second_a", "second_b"]
+    assert {operator for _, operator, _ in found} == {"Add"}
+    assert [len(samples) for _, _, samples in found] == [3] * 4
+    with pytest.raises(AgentError, match="expected the load option profile"):
+        opened.profiled()

@@ -1,0 +1,218 @@
+"""`diff`: an artifact beside its float baseline, layer by layer, on the artifact's golden inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..benchmarks.accuracy import parity
+from ..benchmarks.fidelity import Diff, LayerDifference, Noise, added
+from ..ir.errors import InputError, Problem
+from ..runtimes import open_runner
+from ..runtimes.layers import INPUT, counterparts, layers
+from ..ship import manifest
+from ..ship.manifest import Manifest
+from .parity import Golden
+from .publish import BASELINE_FOLDER, GOLDEN_FOLDER, ports_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..devices.contract import Device
+    from ..runtimes.contract import Layer, Runner
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An artifact whose layers are known, of which the runner keeps `wanted`."""
+
+    folder: Path
+    found: Manifest
+    layers: tuple[Layer, ...]
+
+    def open(self, device: Device, wanted: Sequence[Layer]) -> Runner:
+        """The artifact, loaded so that it keeps the values of these layers; its ends it hands out anyway."""
+        ends = {entry.name for entry in (*self.found.inputs, *self.found.outputs)}
+        names = list(dict.fromkeys(layer.tensor for layer in wanted if layer.tensor not in ends))
+        file, ports = self.folder / self.found.main, ports_of(self.found)
+        return open_runner(self.found.runtime, device, file, 1, ports, {"keep_tensors": names} if names else {})
+
+
+def diff(artifact: Path, against: Path | None, device: Device, samples: int | None = None) -> Diff:
+    """Each layer of the artifact beside that of the other, its own baseline by default, on its first golden inputs.
+
+    InputError where there are no golden vectors, or where the other is of another runtime or takes other inputs.
+    """
+    mine, theirs = _opened(artifact), _opened(_other(artifact, against))
+    _check_alike(mine, theirs)
+    matched = counterparts(mine.layers, theirs.layers)
+    golden = Golden.read(artifact / GOLDEN_FOLDER)
+    batches = _batches(golden.inputs, mine.found.inputs[0].shape, samples)
+    pairs = [(layer, matched[layer.tensor]) for layer in mine.layers if layer.tensor in matched]
+    with ExitStack() as stack:
+        runners = [
+            stack.enter_context(mine.open(device, [pair[0] for pair in pairs])),
+            stack.enter_context(theirs.open(device, [pair[1] for pair in pairs])),
+        ]
+        noises, notes = _compared(runners, pairs, batches)
+        off = _steps_off(mine, runners[0], golden)
+    reached = {id(layer) for layer in matched.values()} | {id(layer) for layer in _passed(matched, theirs.layers)}
+    left = tuple(layer.name for layer in theirs.layers if id(layer) not in reached)
+    return Diff(
+        artifact=str(artifact),
+        against=str(theirs.folder),
+        device=device.name,
+        samples=sum(len(next(iter(batch.values()))) for batch in batches),
+        layers=_differences(mine, matched, noises, notes),
+        left=left,
+        passes=tuple(_pass_name(step) for step in mine.found.steps if step not in theirs.found.steps),
+        remarks=(_as_always(off), *_remarks(mine, notes)),
+    )
+
+
+def _other(artifact: Path, against: Path | None) -> Path:
+    """What the artifact is held against. InputError where it has no baseline."""
+    if against is not None:
+        return against
+    if not (artifact / BASELINE_FOLDER / manifest.FILE).is_file():
+        expected = f"a float baseline in {BASELINE_FOLDER}/, or --against ARTIFACT"
+        raise InputError(Problem(str(artifact), BASELINE_FOLDER, expected, "none"))
+    return artifact / BASELINE_FOLDER
+
+
+def _opened(folder: Path) -> _Opened:
+    found = manifest.read(folder)
+    return _Opened(folder, found, layers(found.runtime, folder / found.main))
+
+
+def _check_alike(mine: _Opened, theirs: _Opened) -> None:
+    """InputError where the two can't be run on the same inputs, or where there are none."""
+    if f"{GOLDEN_FOLDER}/inputs.npz" not in mine.found.files:
+        raise InputError(Problem(str(mine.folder), GOLDEN_FOLDER, "golden vectors", "none"))
+    if theirs.found.runtime != mine.found.runtime:
+        raise InputError(Problem(str(theirs.folder), "runtime", mine.found.runtime, theirs.found.runtime))
+    expected, got = ([(each.name, each.shape) for each in side.found.inputs] for side in (mine, theirs))
+    if expected != got:
+        raise InputError(Problem(str(theirs.folder), "inputs", str(expected), str(got)))
+
+
+def _batches(
+    arrays: Mapping[str, np.ndarray], shape: tuple[int | None, ...] | None, samples: int | None
+) -> list[dict[str, np.ndarray]]:
+    """The first samples in batches of which each is one inference."""
+    size = (shape[0] if shape else None) or 1
+    count = min(samples or math.inf, len(next(iter(arrays.values()))))
+    return [
+        {name: array[start : min(start + size, int(count))] for name, array in arrays.items()}
+        for start in range(0, int(count), size)
+    ]
+
+
+def _compared(
+    runners: Sequence[Runner], pairs: Sequence[tuple[Layer, Layer]], batches: Sequence[Mapping[str, np.ndarray]]
+) -> tuple[dict[str, Noise], dict[str, str]]:
+    """For each layer's tensor its noise, or why there is none to tell."""
+    noises: dict[str, Noise] = {}
+    notes: dict[str, str] = {}
+    for batch in batches:
+        found, right = (runner.tensors(batch) for runner in runners)
+        for layer, other in pairs:
+            mine, theirs = _real(found[layer.tensor], layer), _real(right[other.tensor], other)
+            if mine.shape == theirs.shape:
+                noises[layer.tensor] = noises.get(layer.tensor, Noise()).plus(theirs, mine)
+            else:
+                notes[layer.tensor] = f"shape {_shape(mine)}, {_shape(theirs)} in the other"
+    return noises, notes
+
+
+def _steps_off(mine: _Opened, runner: Runner, golden: Golden) -> float:
+    """How far the artifact is from its golden outputs while its values are kept, in quantization steps."""
+    outputs = dict(zip(runner.outputs, runner.run(golden.inputs), strict=True))
+    found = (parity(golden.outputs[name], outputs[name], step) for name, step in golden.steps.items())
+    return max(each.largest_steps for each in found)
+
+
+def _as_always(off: float) -> str:
+    """Whether the runtime computes otherwise where it hands out what it computes."""
+    if not off:
+        return "its values kept, the artifact gives exactly its golden outputs: these are the values of every day"
+    return f"its values kept, the artifact is up to {off:.2g} steps from its golden outputs: other kernels may have run"
+
+
+def _real(values: np.ndarray, layer: Layer) -> np.ndarray:
+    """What the layer's values stand for."""
+    import numpy as np
+
+    if layer.scale is None or np.issubdtype(values.dtype, np.floating):
+        return values
+    real: np.ndarray = (values.astype(np.float64) - layer.zero_point) * layer.scale
+    return real
+
+
+def _shape(values: np.ndarray) -> str:
+    return "x".join(map(str, values.shape))
+
+
+def _passed(matched: Mapping[str, Layer], others: Sequence[Layer]) -> list[Layer]:
+    """The other's layers that are compared by the activation behind them, which the artifact has in one with them."""
+    makers = {layer.tensor: layer for layer in others}
+    return [
+        makers[other.sources[0]]
+        for other in matched.values()
+        if other.operator != INPUT and len(other.sources) == 1 and makers[other.sources[0]] not in matched.values()
+    ]
+
+
+def _differences(
+    mine: _Opened, matched: Mapping[str, Layer], noises: Mapping[str, Noise], notes: Mapping[str, str]
+) -> tuple[LayerDifference, ...]:
+    shares = {tensor: noise.share for tensor, noise in noises.items()}
+    sources = {layer.tensor: layer.sources for layer in mine.layers}
+    steps = {entry.name: entry.step for entry in mine.found.outputs}
+    found = []
+    for layer in mine.layers:
+        operator, other = "+".join((layer.operator, *layer.fused)), matched.get(layer.tensor)
+        if other is None or layer.tensor in notes:
+            note = notes.get(layer.tensor, "no counterpart")
+            found.append(LayerDifference(layer.name, operator, layer.dtype, note=note))
+            continue
+        noise, step = noises[layer.tensor], layer.scale or steps.get(layer.tensor)
+        more, before = added(shares, sources, layer.tensor)
+        found.append(
+            LayerDifference(
+                name=layer.name,
+                operator=operator,
+                dtype=layer.dtype,
+                against=other.name,
+                sqnr_db=_finite(noise.sqnr_db),
+                input_sqnr_db=-10 * math.log10(before) if 0 < before < math.inf else None,
+                added_share=_finite(more) if layer.operator != INPUT else None,
+                largest=noise.largest,
+                largest_steps=noise.largest / step if step else None,
+            )
+        )
+    return tuple(found)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _pass_name(step: str) -> str:
+    return step.partition("{")[0]
+
+
+def _remarks(mine: _Opened, notes: Mapping[str, str]) -> tuple[str, ...]:
+    remarks = []
+    if not any(layer.scale for layer in mine.layers):
+        remarks.append(f"{mine.folder} is not quantized: there is no quantization error to see")
+    if notes:
+        remarks.append(
+            f"{len(notes)} layers have another shape, as pruning leaves them: to see what quantization alone does,"
+            " build the same recipe without compress.quantize and give that artifact as --against"
+        )
+    return tuple(remarks)

@@ -1,0 +1,56 @@
+"""Layers carry the names of the user's modules, of which litert-torch knows nothing in an exported graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ...ir.graph import operator
+from ...quantization.placement import WEIGHTED, layer_name
+from .coverage import WEIGHTS
+from .graph import Model, Operator, Tensor, operators, text
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+
+def name_layers(model: Model, program: ExportedProgram) -> None:
+    """A layer's weights are called as the module of the program that it was, its output as the module with "/output".
+
+    Layers come out of the converter in the order in which they went in. Where it made several of one, or one of
+    several, those with as many weights keep the names that it gave them.
+    """
+    modules: dict[int, list[str]] = {}
+    for node in program.graph.nodes:
+        if operator(node) in WEIGHTED:
+            modules.setdefault(node.args[1].meta["val"].numel(), []).append(layer_name(node))
+    main = [step for step in operators(model) if step.subgraph == 0]
+    makers = {tensor.index: step for step in main for tensor in step.outputs}
+    layers: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    for step in main:
+        if step.name in WEIGHTS and (weights := _constant(step, makers)) is not None:
+            layers.setdefault(weights.elements, []).append((weights, step.outputs[0]))
+    for elements, found in layers.items():
+        if len(found) == len(modules.get(elements, ())):
+            for (weights, output), module in zip(found, modules[elements], strict=True):
+                _name(model, weights, output, module)
+
+
+def _constant(step: Operator, makers: Mapping[int, Operator]) -> Tensor | None:
+    """The constant that a layer's weights are made of; None where they are computed."""
+    tensor = step.inputs[WEIGHTS[step.name]]
+    while tensor is not None and tensor.index in makers and len(makers[tensor.index].present) == 1:
+        tensor = makers[tensor.index].present[0]
+    return tensor if tensor is not None and tensor.is_constant else None
+
+
+def _name(model: Model, weights: Tensor, output: Tensor, module: str) -> None:
+    """Weights that several layers share are called as the first of them; no two outputs have one name."""
+    tensors = model.subgraphs[0].tensors
+    taken = {text(tensor.name) for tensor in tensors}
+    if module not in taken:
+        tensors[weights.index].name = module
+    name = f"{module}/output"
+    while name in taken:
+        name += "_again"
+    tensors[output.index].name = name

@@ -1,0 +1,69 @@
+"""Which layer of one file is which of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from edgewright.ir.errors import InputError
+from edgewright.runtimes.contract import Layer
+from edgewright.runtimes.layers import counterparts, executed_names, layers
+
+
+def module(name: str, *sources: str, operator: str = "Conv", fused: tuple[str, ...] = (), tensor: str = "") -> Layer:
+    return Layer(name, True, operator, tensor or name, "float32", sources, fused)
+
+
+def unnamed(tensor: str, operator: str, *sources: str, fused: tuple[str, ...] = ()) -> Layer:
+    return Layer(tensor, False, operator, tensor, "float32", sources, fused)
+
+
+IMAGE = unnamed("image", "input")
+
+
+def names(found: list[Layer], others: list[Layer]) -> dict[str, str]:
+    return {tensor: other.tensor for tensor, other in counterparts(found, others).items()}
+
+
+def test_modules_are_found_by_name_and_others_by_what_they_read() -> None:
+    found = [IMAGE, module("a", "image"), module("b", "image"), unnamed("add", "Add", "a", "b"), module("c", "add")]
+    others = [IMAGE, module("b", "image", tensor="B"), module("a", "image", tensor="A")]
+    others += [unnamed("add_7", "Add", "A", "B"), module("c", "add_7", tensor="C")]
+    assert names(found, others) == {"image": "image", "a": "A", "b": "B", "add": "add_7", "c": "C"}
+
+
+def test_the_same_operator_on_other_values_is_another_layer() -> None:
+    found = [IMAGE, module("a", "image"), unnamed("add", "Add", "a", "image")]
+    others = [IMAGE, module("a", "image"), unnamed("add", "Add", "a", "a"), unnamed("add_1", "Add", "image", "a")]
+    assert names(found, others) == {"image": "image", "a": "a"}
+
+
+def test_behind_a_layer_without_counterpart_modules_are_found_again() -> None:
+    found = [IMAGE, unnamed("odd", "Odd", "image"), unnamed("add", "Add", "odd", "image"), module("a", "add")]
+    others = [IMAGE, unnamed("add", "Add", "image", "image"), module("a", "add")]
+    assert names(found, others) == {"image": "image", "a": "a"}
+
+
+def test_an_activation_in_one_with_its_layer_is_the_one_behind_the_other() -> None:
+    found = [IMAGE, module("a", "image", fused=("Relu",)), module("b", "a")]
+    others = [IMAGE, module("a", "image", tensor="A"), unnamed("relu", "Relu", "A"), module("b", "relu", tensor="B")]
+    assert names(found, others) == {"image": "image", "a": "relu", "b": "B"}
+    fused = [IMAGE, module("a", "image", fused=("Relu",), tensor="A")]
+    assert names(found[:2], fused) == {"image": "image", "a": "A"}
+    assert names([IMAGE, module("a", "image")], fused) == {"image": "image"}  # its value can't be had there
+
+
+def test_layers_that_are_alike_are_taken_in_turn() -> None:
+    twins = [IMAGE, unnamed("first", "Mul", "image"), unnamed("second", "Mul", "image")]
+    assert names(twins, twins) == {"image": "image", "first": "first", "second": "second"}
+    called_twice = [IMAGE, module("a", "image", tensor="one"), module("a", "one", tensor="two")]
+    assert names(called_twice, called_twice) == {"image": "image", "one": "one", "two": "two"}
+
+
+def test_a_runtime_whose_files_nobody_reads_is_named() -> None:
+    with pytest.raises(InputError, match="a file of onnxruntime or tflite"):
+        layers("abacus", Path("file"))
+
+
+def test_names_of_another_runtimes_operators_are_its_own() -> None:
+    assert executed_names("tflite", ["CONV_2D_token_1"], Path("file")) == ("CONV_2D_token_1",)
