@@ -56,6 +56,7 @@ class TfliteEmitter:
         from .flatbuffer.layout import fold_transposes
         from .flatbuffer.lowering import lowered
         from .flatbuffer.micro import write_c_array
+        from .flatbuffer.names import name_layers
         from .flatbuffer.padding import fold_padding
         from .flatbuffer.scales import merge_equal_scales, refuse_foreign_scales
         from .flatbuffer.versions import set_versions, write_lowest_runtime
@@ -67,6 +68,7 @@ class TfliteEmitter:
         summary = state.attachments.get("quantization")
         program = state.exported_program()
         model = read(lowered(program, _examples(state.inputs), summary is not None))
+        name_layers(model, program)
         names = [spec.name for spec in state.inputs]
         count_outputs = len(model.subgraphs[0].outputs)
         outputs = ["output"] if count_outputs == 1 else [f"output_{index}" for index in range(count_outputs)]
