@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -41,12 +42,17 @@ def predictions(runner: Any, batches: Iterator[tuple[Numbers, Numbers]]) -> Numb
 
 def in_turns(sessions: Sequence[Any], image: Numbers, rounds: int) -> Numbers:
     """Nanoseconds (sessions, rounds) of one inference on `image`, each session once in every round."""
-    taken = np.zeros((len(sessions), rounds), np.int64)
+    return calls_in_turns([functools.partial(runner.run, None, {"image": image}) for runner in sessions], rounds)
+
+
+def calls_in_turns(calls: Sequence[Callable[[], Any]], rounds: int) -> Numbers:
+    """Nanoseconds (calls, rounds) of each call, once in every round, right after it was made untimed."""
+    taken = np.zeros((len(calls), rounds), np.int64)
     for number in range(rounds):
-        for index, runner in enumerate(sessions):
-            runner.run(None, {"image": image})
+        for index, call in enumerate(calls):
+            call()
             start = time.perf_counter_ns()
-            runner.run(None, {"image": image})
+            call()
             taken[index, number] = time.perf_counter_ns() - start
     return taken[:, rounds // SETTLING :]
 
