@@ -88,8 +88,8 @@ def write(rows: list[dict[str, Any]], apart: list[dict[str, Any]], count: int, q
         f" from those of the float model.\n\n"
         f"{_measure.table(['target', 'profile', 'runtime', 'top-1', 'flips'], lines)}\n\n"
         f"Both artifacts predict the same on {same:.2%} of {count} samples (bar: {LEAST:.1%},"
-        f" {'met' if same >= LEAST else 'MISSED'}). They differ on {len(apart)}, which agreement.json lists: {first} has"
-        f" {right[0]} of these right, {second} {right[1]}; on {unsure} both differ from the float model."
+        f" {'met' if same >= LEAST else 'MISSED'}). They differ on {len(apart)}, which agreement.json lists: {first}"
+        f" has {right[0]} of these right, {second} {right[1]}; on {unsure} both differ from the float model."
     )
     where = _measure.origin("onnxruntime", "ai-edge-litert", "litert-torch", "torch")
     _measure.write(

@@ -184,9 +184,9 @@ def write(rows: list[dict[str, Any]], claims: list[list[str]], notes: list[str],
     held = _measure.table(["network", "edgewright, mse, default samples", "bar", "found", ""], claims)
     text = (
         f"TFLite files for {TARGET}, run on this machine in ai-edge-litert with XNNPACK, one thread. The score is"
-        " top-1, of the autoencoder the mean squared error of its reconstruction; flips are predictions that differ from those"
-        " of our float file; `float` counts operators that read or give floats, or convert. Latency is taken in turns,"
-        f" in {INSTANCES} interpreters of each file, whose medians the intervals are drawn from."
+        " top-1, of the autoencoder the mean squared error of its reconstruction; flips are predictions that differ"
+        " from those of our float file; `float` counts operators that read or give floats, or convert. Latency is"
+        f" taken in turns, in {INSTANCES} interpreters of each file, whose medians the intervals are drawn from."
         f"\n\n{_measure.table(headers, lines)}\n\n{held}\n" + "".join(f"\n- {note}" for note in notes)
     )
     where = _measure.origin("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch")
