@@ -60,6 +60,10 @@ def _has_quantize_nodes(state: ModelState) -> bool:
     return state.program is not None and any("quantize_per" in str(node.target) for node in state.program.graph.nodes)
 
 
+def _is_halved(state: ModelState) -> bool:
+    return "halved" in state.attachments
+
+
 CHANNELS_PRUNED = Fact("channels pruned", frozenset({Aspect.SHAPES}))
 RECOVERED = Fact("recovered", frozenset({Aspect.FUNCTION}))
 EXPORTED = Fact("exported", frozenset(Aspect) - {Aspect.NUMERICS}, _is_exported)
@@ -68,5 +72,6 @@ RANGES_CALIBRATED = Fact(
     "ranges calibrated", frozenset({Aspect.RANGES, Aspect.FUNCTION, Aspect.TOPOLOGY, Aspect.SHAPES}), _has_ranges
 )
 QUANTIZED = Fact("quantized", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _has_quantize_nodes)
+HALVED = Fact("halved", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _is_halved)
 
-FACTS: tuple[Fact, ...] = (CHANNELS_PRUNED, RECOVERED, EXPORTED, BATCHNORM_FOLDED, RANGES_CALIBRATED, QUANTIZED)
+FACTS: tuple[Fact, ...] = (CHANNELS_PRUNED, RECOVERED, EXPORTED, BATCHNORM_FOLDED, RANGES_CALIBRATED, QUANTIZED, HALVED)

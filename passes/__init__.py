@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from .calibrate import Calibrate
 from .contract import Pass
+from .convert_to_float16 import ConvertToFloat16
 from .export import Export
 from .fold_batchnorm import FoldBatchnorm
 from .insert_quantization import InsertQuantization
 from .prune_channels import PruneChannels
+from .quantize_weights import QuantizeWeights
 from .recover import Recover
 
-ALL: tuple[type[Pass], ...] = (Calibrate, Export, FoldBatchnorm, InsertQuantization, PruneChannels, Recover)
+ALL: tuple[type[Pass], ...] = (
+    Calibrate,
+    ConvertToFloat16,
+    Export,
+    FoldBatchnorm,
+    InsertQuantization,
+    PruneChannels,
+    QuantizeWeights,
+    Recover,
+)

@@ -54,7 +54,7 @@ class Calibrate:
     @classmethod
     def for_target(cls, target: Target, recipe: Recipe) -> Self | None:
         asked, int8 = recipe.compress.quantize, target.quantization.int8_static
-        if asked is None or int8 is None:
+        if asked is None or int8 is None or not asked.is_static:
             return None
         options = asked.calibration
         return cls(

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.errors import InputError, Problem
 from ..ir.facts import QUANTIZED, RANGES_CALIBRATED, Aspect, Fact
 from ..ir.graph import (
-    add_tensor,
     editable,
     is_float_tensor,
     lifted,
     module_names,
-    operator,
     outputs_of,
-    read_tensor,
     tensor_of,
 )
 from ..ir.state import ModelState, register_quantized_operators
-from ..quantization.grids import SMALLEST_SCALE, ActivationGrid, Grid, activation_grid, bias_steps, weight_scales
-from ..quantization.placement import KEPT, Layer, Placement, layer_name, matches, place
+from ..quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps
+from ..quantization.placement import KEPT, Placement, layer_name, matches, place
 from ..quantization.rules import Rules
+from ..quantization.weights import WeightStore, channel_axis
 from .contract import Context, Lossy, Numerics, Skip
 
 if TYPE_CHECKING:
@@ -56,12 +54,13 @@ class InsertQuantization:
     keep_float: tuple[str, ...]
     per_tensor_weights: tuple[str, ...]
     allow_float: bool
+    float_interface: bool
     rules: Rules
 
     @classmethod
     def for_target(cls, target: Target, recipe: Recipe) -> Self | Skip | None:
         asked, int8 = recipe.compress.quantize, target.quantization.int8_static
-        if asked is None:
+        if asked is None or not asked.is_static:
             return None
         if int8 is None:
             why = f"{target.name} has no static int8 kernels; ask for another target, or leave compress.quantize out"
@@ -75,6 +74,7 @@ class InsertQuantization:
             keep_float=asked.keep_float,
             per_tensor_weights=int8.per_tensor_weights,
             allow_float=asked.allow_float or not int8.integer_only,
+            float_interface=asked.float_interface or not int8.integer_only,
             rules=Rules.of(int8),
         )
 
@@ -82,7 +82,7 @@ class InsertQuantization:
         register_quantized_operators()
         program = state.exported_program()
         module = editable(program)
-        _refuse_unknown(module, self.keep_float)
+        refuse_unknown(module, self.keep_float)
         placement = place(module.graph, self.rules, self.keep_float)
         _refuse_nothing(placement)
         if not self.allow_float:
@@ -93,7 +93,7 @@ class InsertQuantization:
             name: replace(grids[name], scale=at.scale, zero_point=at.zero_point) for name, at in placement.fixed.items()
         }
         _insert_activations(module, placement, grids)
-        _Weights(module, self).insert(placement, grids)
+        _insert_weights(module, self, placement, grids)
         _say(placement, context)
         summary = {
             "scales": {name: [grids[group].scale, grids[group].zero_point] for name, group in placement.groups.items()},
@@ -101,6 +101,7 @@ class InsertQuantization:
             "layers": [layer.module for layer in placement.layers],
             "left_float": dict(placement.left_float),
             "allow_float": self.allow_float,
+            "float_interface": self.float_interface,
         }
         after = replace(state, program=lifted(module, program))
         return after.with_attachment("quantization", summary)
@@ -109,92 +110,39 @@ class InsertQuantization:
         return activation_grid(bounds[0], bounds[1], Grid(self.activations, self.symmetric))
 
 
-class _Weights:
-    """Puts int8 weights and their biases into a graph; a weight that several layers share is stored once."""
-
-    def __init__(self, module: GraphModule, options: InsertQuantization) -> None:
-        self._module, self._options = module, options
-        self._stored: dict[str, tuple[str, str, str]] = {}
-
-    def insert(self, placement: Placement, grids: Mapping[str, ActivationGrid]) -> None:
-        """Every layer of the placement reads its weights and bias through dequantize nodes."""
-        nodes = {node.name: node for node in self._module.graph.nodes}
-        steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
-        floors = self._floors(nodes, placement.layers, steps)
-        for layer in placement.layers:
-            node = nodes[layer.node]
-            weight = str(node.args[1].target)
-            with self._module.graph.inserting_before(node):
-                dequantized, scales = self._weight(node, weight, floors[weight])
-                arguments = [node.args[0], dequantized, *node.args[2:]]
-                if self._options.bias == "int32" and len(arguments) > 2 and arguments[2] is not None:
-                    arguments[2] = self._bias(node, scales, steps[layer.node])
-            node.args = tuple(arguments)
-
-    def _floors(
-        self, nodes: Mapping[str, Node], layers: tuple[Layer, ...], steps: Mapping[str, float]
-    ) -> dict[str, Any]:
-        """For each weight, the least scale per channel with which the integer biases behind it fit into int32."""
-        import torch
-
-        floors: dict[str, Tensor] = {}
-        for layer in layers:
-            node = nodes[layer.node]
-            bias: Any = node.args[2] if len(node.args) > 2 and self._options.bias == "int32" else None
-            weight = str(node.args[1].target)  # type: ignore[union-attr]
-            channels = tensor_of(self._module, node.args[1]).shape[_channel_axis(node)]  # type: ignore[arg-type]
-            largest = torch.zeros(channels) if bias is None else tensor_of(self._module, bias).detach().abs()
-            floor = bias_steps(largest.reshape(-1, channels).amax(0), steps[layer.node])
-            floors[weight] = torch.maximum(floors.get(weight, floor), floor)
-        return floors
-
-    def _weight(self, node: Node, name: str, floor: Tensor) -> tuple[Node, Tensor]:
-        import torch
-
-        limit, axis = 2 ** (self._options.weight_bits - 1) - 1, _channel_axis(node)
-        if name not in self._stored:
-            weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
-            is_one = operator(node) in self._options.per_tensor_weights
-            granularity = "per-tensor" if is_one else self._options.weight_granularity
-            scales = weight_scales(weight.transpose(0, axis), limit, granularity, floor)
-            along = [-1 if index == axis else 1 for index in range(weight.dim())]
-            values = (weight / scales.reshape(along)).round().clamp(-limit, limit).to(torch.int8)
-            self._stored[name] = self._store(name, "weight", values, scales)
-        stored = self._stored[name]
-        return self._dequantize(stored, axis, limit, torch.int8), self._module.get_buffer(stored[1])
-
-    def _bias(self, node: Node, scales: Tensor, step: float) -> Node:
-        """Groups of a transposed convolution share the scales, so that those count for one bias of each group."""
-        import torch
-
-        bias: Any = node.args[2]
-        exact = tensor_of(self._module, bias).detach().double()
-        limit = 2**31 - 1
-        grid = (scales.double() * step).float().clamp(min=SMALLEST_SCALE).repeat(len(exact) // len(scales))
-        values = (exact / grid.double()).round().clamp(-limit, limit).to(torch.int32)
-        return self._dequantize(self._store(str(bias.target), "bias", values, grid), 0, limit, torch.int32)
-
-    def _store(self, beside: str, role: str, values: Tensor, scales: Tensor) -> tuple[str, str, str]:
-        import torch
-
-        zeros = torch.zeros(len(scales), dtype=torch.int64)
-        return (
-            add_tensor(self._module, beside, f"quantized_{role}", values),
-            add_tensor(self._module, beside, f"{role}_scale", scales),
-            add_tensor(self._module, beside, f"{role}_zero_point", zeros),
-        )
-
-    def _dequantize(self, stored: tuple[str, str, str], axis: int, limit: int, dtype: Any) -> Node:
-        import torch
-
-        values, scales, zeros = (read_tensor(self._module, name) for name in stored)
-        dequantize = torch.ops.quantized_decomposed.dequantize_per_channel.default
-        return self._module.graph.call_function(dequantize, (values, scales, zeros, axis, -limit, limit, dtype))
+def _insert_weights(
+    module: GraphModule, options: InsertQuantization, placement: Placement, grids: Mapping[str, ActivationGrid]
+) -> None:
+    """Every layer of the placement reads its weights, and its integer bias, through dequantize nodes."""
+    store = WeightStore(module, options.weight_bits, options.weight_granularity, options.per_tensor_weights)
+    nodes = {node.name: node for node in module.graph.nodes}
+    steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
+    floors = _floors(module, [nodes[layer.node] for layer in placement.layers], steps, options.bias)
+    for layer in placement.layers:
+        node = nodes[layer.node]
+        with module.graph.inserting_before(node):
+            dequantized, scales = store.weight(node, floors[str(node.args[1].target)])
+            arguments = [node.args[0], dequantized, *node.args[2:]]
+            if options.bias == "int32" and len(arguments) > 2 and arguments[2] is not None:
+                arguments[2] = store.bias(node, scales, steps[layer.node])
+        node.args = tuple(arguments)
 
 
-def _channel_axis(node: Node) -> int:
-    """The axis of a layer's weights that counts its output channels, those of one group where it is transposed."""
-    return 1 if "transpose" in operator(node) else 0
+def _floors(
+    module: GraphModule, layers: Sequence[Node], steps: Mapping[str, float], bias_type: str
+) -> dict[str, Tensor]:
+    """For each weight, the least scale per channel with which the integer biases behind it fit into int32."""
+    import torch
+
+    floors: dict[str, Tensor] = {}
+    for node in layers:
+        bias: Any = node.args[2] if len(node.args) > 2 and bias_type == "int32" else None
+        weight = str(node.args[1].target)  # type: ignore[union-attr]
+        channels = tensor_of(module, node.args[1]).shape[channel_axis(node)]  # type: ignore[arg-type]
+        largest = torch.zeros(channels) if bias is None else tensor_of(module, bias).detach().abs()
+        floor = bias_steps(largest.reshape(-1, channels).amax(0), steps[node.name])
+        floors[weight] = torch.maximum(floors.get(weight, floor), floor)
+    return floors
 
 
 def _insert_activations(module: GraphModule, placement: Placement, grids: Mapping[str, ActivationGrid]) -> None:
@@ -242,7 +190,7 @@ def _step(node: Node, grids: Mapping[str, ActivationGrid], placement: Placement)
     return grids[placement.groups.get(node.name, node.name)].scale
 
 
-def _refuse_unknown(module: GraphModule, keep_float: tuple[str, ...]) -> None:
+def refuse_unknown(module: GraphModule, keep_float: tuple[str, ...]) -> None:
     known = {name for node in module.graph.nodes for name in module_names(node)}
     problems = []
     for name in keep_float:

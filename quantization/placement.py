@@ -63,7 +63,7 @@ def place(graph: Graph, rules: Rules, keep_float: Iterable[str] = ()) -> Placeme
     for node in graph.nodes:
         if operator(node) not in WEIGHTED:
             continue
-        if reason := _why_float(node, rules, keep):
+        if reason := why_float(node, rules.kernels, keep):
             left_float[layer_name(node)] = reason
         else:
             chosen[node] = None
@@ -106,9 +106,10 @@ def source(node: Node, rules: Rules) -> Node | None:
     return moved if is_float_tensor(moved) and not is_constant(moved) else None  # type: ignore[return-value]
 
 
-def _why_float(node: Node, rules: Rules, keep: tuple[str, ...]) -> str:
+def why_float(node: Node, kernels: tuple[str, ...], keep: tuple[str, ...]) -> str:
+    """Why a layer can't be computed with int8 weights by kernels of these names; empty where it can."""
     name = operator(node)
-    if name not in rules.kernels:
+    if name not in kernels:
         return f"the target has no int8 kernel for {name}"
     if any(matches(module_names(node), pattern) for pattern in keep):
         return KEPT

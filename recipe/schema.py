@@ -155,14 +155,32 @@ class Calibration(_Part):
 
 
 class Quantize(_Part):
-    """Number format of the artifact."""
+    """Number format of the artifact.
 
-    precision: Literal["int8"] = "int8"
-    mode: Literal["static"] = "static"
+    `static`: weights and activations are integers. `dynamic`: the weights are, and layers quantize their inputs as they
+    run. `weight-only`: the weights are stored so, and computed with as floats. float16 is stored weights only, too.
+    """
+
+    precision: Literal["int8", "float16"] = "int8"
+    mode: Literal["static", "dynamic", "weight-only"] | None = None
+    """Where absent: static for int8, weight-only for float16."""
     calibration: Calibration = Calibration()
     keep_float: Names = ()
     allow_float: bool = False
     """Whether operators without int8 kernels may stay in float where the target's artifacts are fully integer."""
+    float_interface: bool = False
+    """Whether inputs and outputs stay float where the target's artifacts take and hand out integers."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.precision == "float16" and self.mode not in (None, "weight-only"):
+            raise ValueError(f"mode weight-only, or none, with precision float16 (not {self.mode})")
+        return self
+
+    @property
+    def is_static(self) -> bool:
+        """Whether activations are integers whose ranges a calibration finds."""
+        return self.precision == "int8" and self.mode in (None, "static")
 
 
 class Compress(_Part):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..targets.schema import Target
     from .flatbuffer.graph import Model
     from .flatbuffer.graph import Tensor as FileTensor
+    from .flatbuffer.versions import LowestRuntime
 
 MODEL = "model.tflite"
 
@@ -50,58 +51,87 @@ class TfliteEmitter:
         StepError where a need does not hold, an operator has no TFLite form, or something is computed in float that
         should not be.
         """
-        from .flatbuffer.boundary import integer_boundary, rename
-        from .flatbuffer.coverage import count, coverage
-        from .flatbuffer.file import read, write
-        from .flatbuffer.layout import fold_transposes
-        from .flatbuffer.lowering import lowered
-        from .flatbuffer.micro import write_c_array
-        from .flatbuffer.names import name_layers
-        from .flatbuffer.padding import fold_padding
-        from .flatbuffer.scales import merge_equal_scales, refuse_foreign_scales
-        from .flatbuffer.versions import set_versions, write_lowest_runtime
-
         if missing := self.needs - state.facts:
             raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")
         if refused := self.refusals({spec.name: spec.batch for spec in state.inputs}):
             raise StepError(f"{self.name}: {'; '.join(refused)}")
-        summary = state.attachments.get("quantization")
-        program = state.exported_program()
-        model = read(lowered(program, _examples(state.inputs), summary is not None))
-        name_layers(model, program)
-        names = [spec.name for spec in state.inputs]
-        count_outputs = len(model.subgraphs[0].outputs)
-        outputs = ["output"] if count_outputs == 1 else [f"output_{index}" for index in range(count_outputs)]
-        if taken := set(outputs) & set(names):
-            raise StepError(f"{self.name}: an input can't be called '{min(taken)}': an output has that name")
-        fold_transposes(model)
-        fold_padding(model)
-        if summary is not None:
-            integer_boundary(model)
-            refuse_foreign_scales(model, program, tuple(summary["left_float"]))
-            merge_equal_scales(model)
-        rename(model, names, outputs)
-        set_versions(model)
-        lowest = write_lowest_runtime(model)
-        write(model, out / MODEL)
-        found = coverage(out / MODEL)
-        if summary is not None and not summary["allow_float"]:
-            _refuse_float(found.left, found.float_operators)
-        macs, parameters = count(out / MODEL)
-        held = device.limits(out / MODEL, target)
-        files = [out / MODEL, *(write_c_array(out / MODEL, out, "model") if target.micro else ())]
-        lowest_runtime = f"runs in TFLite {lowest.version} and later: {lowest.because}"
-        return Emitted(
-            main=MODEL,
-            files=tuple(file.name for file in files),
-            total_bytes=(out / MODEL).stat().st_size,
-            macs=macs,
-            parameters=parameters,
-            coverage=found,
-            ports=_ports(model),
-            remarks=(lowest_runtime, *device.remarks(out / MODEL, target)),
-            limits=held,
-        )
+        lowest = _write(state, out / MODEL)
+        return _emitted(state, target, out, f"runs in TFLite {lowest.version} and later: {lowest.because}")
+
+
+def _write(state: ModelState, path: Path) -> LowestRuntime:
+    """The file lies at `path`; returns the lowest runtime that runs it."""
+    from .flatbuffer.boundary import rename
+    from .flatbuffer.file import read, write
+    from .flatbuffer.layout import fold_transposes
+    from .flatbuffer.lowering import lowered
+    from .flatbuffer.names import name_layers
+    from .flatbuffer.padding import fold_padding
+    from .flatbuffer.versions import set_versions, write_lowest_runtime
+
+    program = state.exported_program()
+    model = read(lowered(program, _examples(state.inputs), "quantization" in state.attachments))
+    name_layers(model, program)
+    fold_transposes(model)
+    fold_padding(model)
+    _quantize(model, state)
+    rename(model, *_names(model, state))
+    set_versions(model)
+    lowest = write_lowest_runtime(model)
+    write(model, path)
+    return lowest
+
+
+def _quantize(model: Model, state: ModelState) -> None:
+    """What the passes put on grids is integers in the file, or half floats."""
+    from .flatbuffer.boundary import float_boundary, integer_boundary
+    from .flatbuffer.scales import merge_equal_scales, refuse_foreign_scales, weight_grids
+    from .flatbuffer.stored import store_halves, store_integers
+
+    if summary := state.attachments.get("quantization"):
+        integer_boundary(model)
+        if summary["float_interface"]:
+            float_boundary(model)
+        refuse_foreign_scales(model, state.exported_program(), tuple(summary["left_float"]))
+        merge_equal_scales(model)
+    if stored := state.attachments.get("stored_weights"):
+        store_integers(model, weight_grids(state.exported_program()), stored["mode"] == "dynamic")
+    if "halved" in state.attachments:
+        store_halves(model)
+
+
+def _names(model: Model, state: ModelState) -> tuple[list[str], list[str]]:
+    names = [spec.name for spec in state.inputs]
+    count = len(model.subgraphs[0].outputs)
+    outputs = ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+    if taken := set(outputs) & set(names):
+        raise StepError(f"tflite: an input can't be called '{min(taken)}': an output has that name")
+    return names, outputs
+
+
+def _emitted(state: ModelState, target: Target, out: Path, lowest_runtime: str) -> Emitted:
+    from .flatbuffer.coverage import count, coverage
+    from .flatbuffer.file import read
+    from .flatbuffer.micro import write_c_array
+
+    found = coverage(out / MODEL)
+    summary = state.attachments.get("quantization")
+    if summary is not None and not summary["allow_float"]:
+        _refuse_float(found.left, found.float_operators)
+    macs, parameters = count(out / MODEL)
+    held = device.limits(out / MODEL, target)
+    files = [out / MODEL, *(write_c_array(out / MODEL, out, "model") if target.micro else ())]
+    return Emitted(
+        main=MODEL,
+        files=tuple(file.name for file in files),
+        total_bytes=(out / MODEL).stat().st_size,
+        macs=macs,
+        parameters=parameters,
+        coverage=found,
+        ports=_ports(read(out / MODEL)),
+        remarks=(lowest_runtime, *device.remarks(out / MODEL, target)),
+        limits=held,
+    )
 
 
 def _examples(inputs: tuple[InputSpec, ...]) -> tuple[Tensor, ...]:

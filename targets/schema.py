@@ -84,10 +84,32 @@ class Int8(_Sourced):
     """An artifact holds no float operator, and inputs and outputs are int8, unless the recipe says otherwise."""
 
 
+class StoredWeights(_Sourced):
+    """Layers whose weights are stored in fewer bits, under activations that are float outside of the layers."""
+
+    kernels: Names
+    """Layers that take such weights (names of torch's ATen operators, without overload)."""
+    weight_granularity: Literal["per-channel", "per-tensor"]
+    per_tensor_weights: Names = ()
+    """Layers whose weights have one scale, whatever `weight_granularity` says."""
+
+
+class Float16(_Sourced):
+    """Weights are stored in float16."""
+
+    computed_in: Literal["float32"]
+    """What the runtime computes in with them."""
+
+
 class Quantization(_Part):
     """The quantization modes of the target; a mode that is absent is not supported."""
 
     int8_static: Int8 | None = None
+    int8_dynamic: StoredWeights | None = None
+    """Layers with int8 weights quantize their inputs while they run."""
+    int8_weight_only: StoredWeights | None = None
+    """Int8 weights are computed with as floats."""
+    float16: Float16 | None = None
 
 
 class Pruning(_Sourced):

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...ir.errors import StepError
 from .graph import Model, Tensor, inputs, integers, kind, outputs, tensors
+from .insertion import add_float_twin, conversion
 
 SIGNATURE = "serving_default"
 """What converters call a model's only signature."""
@@ -28,6 +29,27 @@ def integer_boundary(model: Model) -> tuple[str, ...]:
     stays += [reason for tensor in outputs(model) if (reason := _take_output(model, tensor))]
     drop_unused(model)
     return tuple(stays)
+
+
+def float_boundary(model: Model) -> None:
+    """The main graph takes and gives floats: integers with a scale are quantized first, and dequantized last.
+
+    Changes the model.
+    """
+    graph = model.subgraphs[0]
+    for tensor in inputs(model):
+        if tensor.dtype in _INTEGERS and tensor.scales:
+            place = add_float_twin(model, tensor.index, "/quantized")
+            graph.inputs = [place if index == tensor.index else index for index in graph.inputs]
+            _move_signatures(model, {tensor.index: place}, "inputs")
+            graph.operators = [conversion(model, "QUANTIZE", place, tensor.index), *graph.operators]
+    for tensor in outputs(model):
+        if tensor.dtype in _INTEGERS and tensor.scales:
+            place = add_float_twin(model, tensor.index, "/quantized")
+            graph.outputs = [place if index == tensor.index else index for index in graph.outputs]
+            _move_signatures(model, {tensor.index: place}, "outputs")
+            graph.operators = [*graph.operators, conversion(model, "DEQUANTIZE", tensor.index, place)]
+    drop_unused(model)
 
 
 def rename(model: Model, input_names: Sequence[str], output_names: Sequence[str]) -> None:

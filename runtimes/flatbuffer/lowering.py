@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir.errors import StepError
 from ...ir.graph import add_tensor, editable, read_tensor, tensor_of
+from ...ir.state import register_quantized_operators
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,10 +32,14 @@ def lowered(program: ExportedProgram, examples: tuple[Tensor, ...], is_quantized
 
     `examples` have the shapes that the file is made for. StepError where litert-torch can't convert an operator.
     """
+    register_quantized_operators()
     module = editable(program)
-    _expose_weights(module)
-    _keep_requantization(module)
-    _read_apart(module)
+    _expose_weights(module, as_floats=not is_quantized)
+    if is_quantized:
+        _keep_requantization(module)
+        _read_apart(module)
+    else:
+        _read_floats(module)
     outputs = [node.meta["val"].dim() for node in _results(module)]
     return _convert(module, examples, _images(example.dim() for example in examples), _images(outputs), is_quantized)
 
@@ -49,8 +54,10 @@ def _results(module: GraphModule) -> list[Node]:
     return outputs_of(module.graph)
 
 
-def _expose_weights(module: GraphModule) -> None:
+def _expose_weights(module: GraphModule, as_floats: bool) -> None:
     """Int8 weights are float constants between a quantize and a dequantize node, int32 biases float ones.
+
+    `as_floats`: weights are float constants alone, under activations that are floats, too.
 
     The converter knows weights by that form, and quantizes a bias itself, to input scale times weight scale. Both
     steps are exact: the constants lie on their grids.
@@ -67,11 +74,24 @@ def _expose_weights(module: GraphModule) -> None:
         exact = operators.dequantize_per_channel(*numbers, *rest)
         with module.graph.inserting_before(node):
             constant = read_tensor(module, add_tensor(module, str(stored.target), "exact", exact))
-            if rest[-1] == torch.int32:
+            if as_floats or rest[-1] == torch.int32:
                 node.replace_all_uses_with(constant)
                 continue
             quantized = module.graph.call_function(operators.quantize_per_channel.default, (constant, *form))
         node.args = (quantized, *form)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+
+
+def _read_floats(module: GraphModule) -> None:
+    """Layers that quantize their inputs while they run read the floats: the runtime's kernels do the rest."""
+    import torch
+
+    operators = torch.ops.quantized_decomposed
+    for node in list(module.graph.nodes):
+        if node.target is operators.dequantize_per_tensor.tensor:
+            quantized: Any = node.args[0]
+            node.replace_all_uses_with(quantized.args[0])
     module.graph.eliminate_dead_code()
     module.recompile()
 

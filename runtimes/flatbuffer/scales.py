@@ -75,6 +75,20 @@ def grids_of(program: ExportedProgram) -> Grids:
     return found
 
 
+def weight_grids(program: ExportedProgram) -> dict[str, np.ndarray]:
+    """The scales (channels,) of every int8 weight of the program, by the name of what holds its integers."""
+    import torch
+
+    module = editable(program)
+    found: dict[str, np.ndarray] = {}
+    for node in module.graph.nodes:
+        if node.target is not torch.ops.quantized_decomposed.dequantize_per_channel.default:
+            continue
+        if tensor_of(module, node.args[0]).dtype == torch.int8:
+            found[str(node.args[0].target)] = tensor_of(module, node.args[1]).numpy()
+    return found
+
+
 def _grid(tensor: Tensor) -> tuple[Any, Any]:
     """The tensor's scales, as float32 holds them, and its zero points."""
     scales = tuple(float(np.float32(scale)) for scale in tensor.scales)

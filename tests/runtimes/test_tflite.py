@@ -19,9 +19,11 @@ from edgewright.ir.graph import editable, tensor_of
 from edgewright.ir.state import InputSpec, ModelState
 from edgewright.passes import manager
 from edgewright.passes.calibrate import Calibrate
+from edgewright.passes.convert_to_float16 import ConvertToFloat16
 from edgewright.passes.export import Export
 from edgewright.passes.fold_batchnorm import FoldBatchnorm
 from edgewright.passes.insert_quantization import InsertQuantization
+from edgewright.passes.quantize_weights import QuantizeWeights
 from edgewright.pipeline.parity import AGREEMENT
 from edgewright.pipeline.store import devices_folder
 from edgewright.recipe.schema import Recipe
@@ -246,6 +248,47 @@ def test_the_same_state_gives_the_same_bytes(networks: ModuleType, quantized: St
         TfliteEmitter().emit(state, TARGET, tmp_path / name)
         contents.append((tmp_path / name / MODEL).read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Residual", "DepthwiseSeparable", "Attention"])
+@pytest.mark.parametrize("quantize", [{"precision": "float16"}, {"mode": "weight-only"}, {"mode": "dynamic"}], ids=str)
+def test_artifacts_with_stored_weights_compute_what_was_simulated(
+    kind: str,
+    quantize: dict[str, str],
+    networks: ModuleType,
+    make_recipe: Callable[..., Recipe],
+    make_context: Any,
+    tmp_path: Path,
+) -> None:
+    """In both interpreters; a step is what eight bits of the output would have."""
+    state = ModelState((InputSpec("image", (1, *SHAPE)),), networks.random(getattr(networks, kind)).eval())
+    recipe = make_recipe(compress={"quantize": quantize})
+    steps = [step.for_target(TARGET, recipe) for step in (QuantizeWeights, ConvertToFloat16)]
+    for step in (Export(), FoldBatchnorm(), *filter(None, steps)):
+        state = manager.run(step, state, make_context())
+    emitted = TfliteEmitter().emit(state, TARGET, tmp_path)
+    samples = images(64, 5)
+    wanted = simulated(state, samples)
+    for device in filter(None, (LocalDevice(), tflite_runtime.find(devices_folder()))):
+        with open_runner("tflite", device, tmp_path / MODEL, 1, emitted.ports) as runner:
+            (found,) = runner.run({"image": samples.numpy()})
+        assert parity(wanted, found, float(abs(wanted).max()) / 255).within_one_step >= TfliteEmitter.within_one
+
+
+def test_floats_go_in_and_out_where_the_recipe_wants_them(
+    networks: ModuleType, quantized: State, tmp_path: Path
+) -> None:
+    state = quantized(networks.random(networks.Plain), float_interface=True)
+    emitted = TfliteEmitter().emit(state, TARGET, tmp_path)
+    assert [port.dtype for port in (*emitted.ports.inputs, *emitted.ports.outputs)] == ["float32"] * 2
+    assert emitted.coverage.quantized == emitted.coverage.eligible > 0
+    assert (emitted.coverage.float_operators, emitted.coverage.conversions) == ((), 2)
+    samples = images(64, 5)
+    wanted, step = simulated(state, samples), state.attachments["quantization"]["output_steps"][0]
+    with open_runner("tflite", LocalDevice(), tmp_path / MODEL, 1, emitted.ports) as runner:
+        (found,) = runner.run({"image": samples.numpy()})
+    assert parity(wanted, found, step).within_one_step >= TfliteEmitter.within_one
 
 
 def test_an_operator_without_an_int8_kernel_is_named_before_anything_is_converted(quantized: State) -> None:

@@ -5,7 +5,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from edgewright.ir.errors import StepError
-from edgewright.runtimes.flatbuffer.boundary import drop_unused, integer_boundary, rename
+from edgewright.runtimes.flatbuffer.boundary import drop_unused, float_boundary, integer_boundary, rename
 from edgewright.runtimes.flatbuffer.file import read, to_bytes
 from edgewright.runtimes.flatbuffer.graph import inputs, operators, outputs, tensors
 
@@ -48,6 +48,21 @@ def test_the_numbers_stay_the_same(tflite_models: ModuleType) -> None:
     codes = np.clip(np.round(image / np.float32(tflite_models.IN_SCALE)) + tflite_models.IN_ZERO, -128, 127)
     (integers,) = tflite_models.run(to_bytes(model), codes.astype(np.int8))
     assert np.array_equal((integers.astype(np.float32) - tflite_models.OUT_ZERO) * tflite_models.OUT_SCALE, floats)
+
+
+def test_floats_outside_give_what_the_integers_stand_for(tflite_models: ModuleType) -> None:
+    """The two ways of taking in an input cancel each other."""
+    model = tflite_models.convolution("int8")
+    image = np.random.default_rng(1).normal(size=(1, 4, 4, 2)).astype(np.float32)
+    codes = np.clip(np.round(image / np.float32(tflite_models.IN_SCALE)) + tflite_models.IN_ZERO, -128, 127)
+    (integers,) = tflite_models.run(to_bytes(model), codes.astype(np.int8))
+    float_boundary(model)
+    assert [operator.name for operator in operators(model)] == ["QUANTIZE", "CONV_2D", "DEQUANTIZE"]
+    assert [tensor.dtype for tensor in (*inputs(model), *outputs(model))] == ["float32"] * 2
+    (floats,) = tflite_models.run(to_bytes(model), image)
+    assert np.array_equal((integers.astype(np.float32) - tflite_models.OUT_ZERO) * tflite_models.OUT_SCALE, floats)
+    assert integer_boundary(model) == ()
+    assert [operator.name for operator in operators(model)] == ["CONV_2D"]
 
 
 def test_a_model_with_integers_already_is_left_as_it_is(tflite_models: ModuleType) -> None:

@@ -1,0 +1,79 @@
+"""Weights and biases of a graph's layers as integers behind dequantize nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..ir.graph import add_tensor, operator, read_tensor, tensor_of
+from .grids import SMALLEST_SCALE, weight_scales
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule, Node
+
+
+class WeightStore:
+    """Puts integers in place of a graph's weights; a weight that several layers share is stored once.
+
+    `granularity` is per-channel or per-tensor; layers of the kinds in `per_tensor` have one scale in any case.
+    """
+
+    def __init__(self, module: GraphModule, bits: int, granularity: str, per_tensor: Iterable[str]) -> None:
+        self._module, self._limit, self._granularity = module, 2 ** (bits - 1) - 1, granularity
+        self._per_tensor = frozenset(per_tensor)
+        self._stored: dict[str, tuple[str, str, str]] = {}
+
+    def weight(self, node: Node, floor: Tensor) -> tuple[Node, Tensor]:
+        """The layer's dequantized weights, and their scale for each channel, never below `floor` (C,).
+
+        The graph must be open at the place where the node shall stand.
+        """
+        import torch
+
+        axis, name = channel_axis(node), str(node.args[1].target)  # type: ignore[union-attr]
+        if name not in self._stored:
+            weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
+            granularity = "per-tensor" if operator(node) in self._per_tensor else self._granularity
+            scales = weight_scales(weight.transpose(0, axis), self._limit, granularity, floor)
+            along = [-1 if index == axis else 1 for index in range(weight.dim())]
+            values = (weight / scales.reshape(along)).round().clamp(-self._limit, self._limit).to(torch.int8)
+            self._stored[name] = self._store(name, "weight", values, scales)
+        stored = self._stored[name]
+        return self._dequantize(stored, axis, self._limit, torch.int8), self._module.get_buffer(stored[1])
+
+    def bias(self, node: Node, scales: Tensor, step: float) -> Node:
+        """The layer's dequantized int32 bias, on the grid input step times weight scale.
+
+        Groups of a transposed convolution share the scales, so that those count for one bias of each group.
+        """
+        import torch
+
+        bias: Any = node.args[2]
+        exact = tensor_of(self._module, bias).detach().double()
+        limit = 2**31 - 1
+        grid = (scales.double() * step).float().clamp(min=SMALLEST_SCALE).repeat(len(exact) // len(scales))
+        values = (exact / grid.double()).round().clamp(-limit, limit).to(torch.int32)
+        return self._dequantize(self._store(str(bias.target), "bias", values, grid), 0, limit, torch.int32)
+
+    def _store(self, beside: str, role: str, values: Tensor, scales: Tensor) -> tuple[str, str, str]:
+        import torch
+
+        zeros = torch.zeros(len(scales), dtype=torch.int64)
+        return (
+            add_tensor(self._module, beside, f"quantized_{role}", values),
+            add_tensor(self._module, beside, f"{role}_scale", scales),
+            add_tensor(self._module, beside, f"{role}_zero_point", zeros),
+        )
+
+    def _dequantize(self, stored: tuple[str, str, str], axis: int, limit: int, dtype: Any) -> Node:
+        import torch
+
+        values, scales, zeros = (read_tensor(self._module, name) for name in stored)
+        dequantize = torch.ops.quantized_decomposed.dequantize_per_channel.default
+        return self._module.graph.call_function(dequantize, (values, scales, zeros, axis, -limit, limit, dtype))
+
+
+def channel_axis(node: Node) -> int:
+    """The axis of a layer's weights that counts its output channels, those of one group where it is transposed."""
+    return 1 if "transpose" in operator(node) else 0
