@@ -5,9 +5,10 @@
 Guest instructions, emulated: a proxy and not latency. Each network is one layer (or a chain of four) of random weights,
 emitted by edgewright as a TFLite file and run by LiteRT with XNNPACK on emulated cores; a plugin of qemu counts the
 instructions of one inference. The counts are the same in every run, and no ARM board is needed. A width is *wasted*
-where a wider one takes no more instructions. Needs `edgewright devices make qemu-cortex-a53`, gcc, and qemu-aarch64
-with plugins (apt-get install qemu-user gcc); without them it says so and does nothing. Writes results/arm_widths.md
-and arm_widths.json beside this file.
+where the next multiple takes no more than a hundredth more instructions.
+
+Needs `edgewright devices make qemu-cortex-a53`, gcc, and qemu-aarch64 with plugins (apt-get install qemu-user gcc);
+without them it says so and does nothing. Writes results/arm_widths.md and arm_widths.json beside this file.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ SIDE, OTHER, DEPTH = 16, 32, 4
 WIDTHS = (8, 12, 15, 16, 17, 18, 20, 22, 23, 24, 25, 28, 31, 32, 33, 40, 47, 48, 49, 56, 63, 64)
 WARM, COUNTED = 2, 3
 MULTIPLES = (4, 8, 16)
+KNOTS = (16, 32, 48, 64)
+NO_MORE = 0.99
+"""A width that takes this part of the instructions of a wider one takes as many: a few hundred differ by alignment."""
 CORES = ("cortex-a53", "cortex-a72", "cortex-a76")
 GUEST = """
 import os, sys
@@ -217,8 +221,10 @@ def report(rows: list[dict[str, Any]]) -> str:
     """What was counted, in words and tables."""
     return (
         "Guest instructions of one int8 inference on emulated cores: a proxy and not latency. For each multiple: how"
-        " many of the other widths are wasted (the next width that is such a multiple takes no more instructions), and"
-        " the median of their instructions divided by those of that next width.\n\n"
+        " many of the other widths are wasted (the next width that is such a multiple takes at most a hundredth more"
+        " instructions), and the median of their instructions divided by those of that next width. Last, the multiples"
+        f" of 8 between {KNOTS[0]} and {KNOTS[-1]} that are none of 16, beside a straight line between those that are:"
+        " above 1, kernels compute 16 channels at a time.\n\n"
         f"{summary(rows)}\n\nThousands of instructions:\n\n{excerpt(rows)}"
     )
 
@@ -234,8 +240,9 @@ def summary(rows: list[dict[str, Any]]) -> str:
     """For each multiple, what the widths between two of its multiples cost beside the greater one."""
     lines = []
     for kind, core, counts in series(rows):
-        lines.append([kind, core, *(beside_next(counts, multiple) for multiple in MULTIPLES)])
-    return _measure.table(["what is that wide", "core", *(f"multiples of {each}" for each in MULTIPLES)], lines)
+        lines.append([kind, core, *(beside_next(counts, multiple) for multiple in MULTIPLES), beside_line(counts)])
+    headers = ["what is that wide", "core", *(f"multiples of {each}" for each in MULTIPLES), "8 beside 16"]
+    return _measure.table(headers, lines)
 
 
 def beside_next(counts: dict[int, int], multiple: int) -> str:
@@ -245,8 +252,16 @@ def beside_next(counts: dict[int, int], multiple: int) -> str:
                if next_one and width % multiple]  # fmt: skip
     if not between:
         return "not taken"
-    wasted = sum(each >= 1 for each in between)
+    wasted = sum(each >= NO_MORE for each in between)
     return f"{np.median(between):.2f} ({wasted} of {len(between)})"
+
+
+def beside_line(counts: dict[int, int]) -> str:
+    """What odd multiples of 8 cost beside a straight line between the multiples of 16 (median)."""
+    knots = [width for width in KNOTS if width in counts]
+    odd = [width for width in counts if width % 16 == 8 and knots[0] < width < knots[-1]]
+    beside = [counts[width] / np.interp(width, knots, [counts[knot] for knot in knots]) for width in odd]
+    return f"{np.median(beside):.2f}" if beside else "not taken"
 
 
 def excerpt(rows: list[dict[str, Any]]) -> str:
