@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ..passes.text import to_text
 from ..runtimes import EMITTERS
 
 if TYPE_CHECKING:
-    from ..runtimes import Emitter
+    from ..runtimes import Emitter, ModelNotes
     from ..targets import Target
 
 _LIBRARIES = (
@@ -46,11 +47,18 @@ def step_key(step: Pass, before: str, data: Mapping[str, str], task: str, seed: 
     return digest("step", to_text(step), before, dict(data), task, seed, library_versions(), own_source())
 
 
-def emit_key(emitter: Emitter, target: Target, before: str) -> str:
-    """The key of an emitted artifact: the state, the profile and library versions."""
+def emit_key(emitter: Emitter, target: Target, before: str, notes: ModelNotes) -> str:
+    """The key of an emitted artifact: the state, the profile, what it says of itself, and library versions."""
     profile = target.model_dump(mode="json", exclude={"hardware", "summary"})
     return digest(
-        "emit", emitter.name, profile, before, library_versions(), runtime_version(emitter.name), own_source()
+        "emit",
+        emitter.name,
+        profile,
+        before,
+        asdict(notes),
+        library_versions(),
+        runtime_version(emitter.name),
+        own_source(),
     )
 
 

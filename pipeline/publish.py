@@ -105,6 +105,8 @@ def write_artifact(
     (folder / REPORTS_FOLDER).mkdir()
     (folder / REPORTS_FOLDER / "latency.json").write_text(json.dumps(report.to_json()))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    about = workshop.recipe.about
+    notes = {name: note.model_dump() for name, note in about.inputs.items()}
     Manifest(
         edgewright=_version(),
         build=made.key,
@@ -117,15 +119,20 @@ def write_artifact(
         files={path.relative_to(folder).as_posix(): manifest.entry_of(path) for path in files},
         inputs=tuple(
             TensorEntry(
-                name=spec.name, shape=spec.shape, dtype=spec.dtype, **_as_port(spec.name, made.emitted.ports.inputs)
+                name=spec.name,
+                shape=spec.shape,
+                dtype=spec.dtype,
+                **_as_port(spec.name, made.emitted.ports.inputs),
+                **notes.get(spec.name, {}),
             )
             for spec in workshop.inputs
         ),
         outputs=tuple(
-            TensorEntry(name=name, step=step, **_as_port(name, made.emitted.ports.outputs))
+            TensorEntry(name=name, step=step, labels=about.labels, **_as_port(name, made.emitted.ports.outputs))
             for name, step in golden.steps.items()
         ),
         steps=tuple(step.text for step in made.steps),
+        about={key: text for key, text in about.model_dump(exclude={"labels", "inputs"}).items() if text},
         results=results,
     ).write(folder)
 

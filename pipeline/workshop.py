@@ -16,7 +16,7 @@ from ..passes import manager
 from ..passes.contract import Context
 from ..recipe import fingerprints, source
 from ..recipe.datasets import Data, load_data
-from ..runtimes import Coverage, Emitted, Limit, Port, Ports, emitter
+from ..runtimes import Coverage, Emitted, Limit, ModelNotes, Port, Ports, TensorNotes, emitter
 from . import keys
 from .keys import digest
 from .store import Store, sha256_of, storage_error
@@ -87,6 +87,18 @@ class Workshop:
         """The fingerprint of the network and its weights."""
         return fingerprints.model_fingerprint(self.recipe, self.store.stamps)
 
+    @cached_property
+    def notes(self) -> ModelNotes:
+        """What the recipe's artifacts say of themselves; nothing of inputs and outputs where it says nothing of any."""
+        about = self.recipe.about
+        told = {spec.name: about.inputs.get(spec.name) for spec in self.inputs}
+        inputs = [TensorNotes() if note is None else TensorNotes(**note.model_dump()) for note in told.values()]
+        return ModelNotes(
+            **about.model_dump(exclude={"labels", "inputs"}),
+            inputs=tuple(inputs) if about.inputs else (),
+            outputs=(TensorNotes(labels=about.labels),) if about.labels else (),
+        )
+
     def data_print(self, split: str) -> str:
         """The fingerprint of one split of the data."""
         if split not in self._data_prints:
@@ -107,8 +119,8 @@ class Workshop:
         `heading` stands before what is noted of the work.
         """
         emits = emitter(target.runtime)
-        chain = self.step_keys(plan)
-        key = keys.emit_key(emits, target, chain[-1])
+        chain, notes = self.step_keys(plan), self.notes
+        key = keys.emit_key(emits, target, chain[-1], notes)
         with self.store.lock(key):
             folder = self.store.find("artifacts", key)
             if folder is not None:
@@ -119,7 +131,7 @@ class Workshop:
                 raise StepError(f"{emits.name}: the plan's goal '{', '.join(map(str, missing))}' was not reached")
             self.progress.note(f"{heading}emit {emits.name}")
             folder = self.store.put(
-                "artifacts", key, lambda out: _write_made(out, emits.emit(state, target, out), state)
+                "artifacts", key, lambda out: _write_made(out, emits.emit(state, target, out, notes), state)
             )
         return _read_made(key, plan, emits.name, folder, reports, False)
 

@@ -10,9 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -21,26 +19,14 @@ from pydantic import (
 
 from ..ir import documents
 from ..ir.errors import InputError, Problem
+from .about import About
+from .parts import Names, Part, existing, some
 from .user_code import split_reference
 
 TASKS = ("classification", "multilabel", "regression")
 """The tasks that bring their own loss and metrics."""
 OVERRIDE = "--set"
 """Where messages say that a value came from when it was not the recipe's file."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _some(value: Any) -> Any:
-    if not value:
-        raise ValueError("at least one")
-    return value
 
 
 def _is_size(value: Any) -> bool:
@@ -55,18 +41,11 @@ def _shape(value: Any) -> tuple[int | str, ...]:
     return sizes
 
 
-def _existing(value: str, info: ValidationInfo) -> str:
-    """The path, whose file exists; it is looked for only where a file is being read, not where code makes a recipe."""
-    if info.context is not None and not (info.context / value).is_file():
-        raise ValueError(f"a file that exists (looked for {info.context / value})")
-    return value
-
-
 def _callable(value: str, info: ValidationInfo) -> str:
     parts = split_reference(value)
     if parts is None:
         raise ValueError("a reference of the form file.py:callable")
-    _existing(parts[0], info)
+    existing(parts[0], info)
     return value
 
 
@@ -75,7 +54,7 @@ def _source(value: str, info: ValidationInfo) -> str:
         return _callable(value, info)
     if not value.endswith((".pt2", ".onnx")):
         raise ValueError("file.py:callable, a .pt2 file or an .onnx file")
-    return _existing(value, info)
+    return existing(value, info)
 
 
 def _task(value: str, info: ValidationInfo) -> str:
@@ -84,24 +63,23 @@ def _task(value: str, info: ValidationInfo) -> str:
     raise ValueError(f"one of {', '.join(TASKS)}, or file.py:callable")
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 Callable = Annotated[str, AfterValidator(_callable)]
 
 
-class Input(_Part):
+class Input(Part):
     """One input of the network. The first axis is the batch: a number, or a word (`batch`) where it stays open."""
 
     shape: Annotated[tuple[int | str, ...], BeforeValidator(_shape)]
     dtype: Literal["float32", "int64", "int32"] = "float32"
 
 
-class Model(_Part):
+class Model(Part):
     """Where the network and its weights come from. The inputs stand in the order of the network's arguments."""
 
     source: Annotated[str, AfterValidator(_source)]
-    weights: Annotated[str, AfterValidator(_existing)] | None = None
-    inputs: Annotated[dict[str, Input], AfterValidator(_some)]
+    weights: Annotated[str, AfterValidator(existing)] | None = None
+    inputs: Annotated[dict[str, Input], AfterValidator(some)]
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -112,7 +90,7 @@ class Model(_Part):
         return self
 
 
-class Prune(_Part):
+class Prune(Part):
     """How much to prune (exactly one of flops, parameters, channels: the part that is taken away) and by what."""
 
     flops: Ratio | None = None
@@ -134,7 +112,7 @@ class Prune(_Part):
         return self
 
 
-class Recover(_Part):
+class Recover(Part):
     """Short fine-tuning after the structure changed."""
 
     epochs: int = Field(default=2, ge=1)
@@ -146,7 +124,7 @@ class Recover(_Part):
     patience: int | None = Field(default=None, ge=1)
 
 
-class Calibration(_Part):
+class Calibration(Part):
     """Which samples give the ranges, and how a range is chosen from what was seen."""
 
     method: Literal["min-max", "moving-average", "percentile", "entropy", "mse"] = "mse"
@@ -154,7 +132,7 @@ class Calibration(_Part):
     percentile: float = Field(default=99.99, gt=50, le=100)
 
 
-class Quantize(_Part):
+class Quantize(Part):
     """Number format of the artifact.
 
     `static`: weights and activations are integers. `dynamic`: the weights are, and layers quantize their inputs as they
@@ -183,7 +161,7 @@ class Quantize(_Part):
         return self.precision == "int8" and self.mode in (None, "static")
 
 
-class Compress(_Part):
+class Compress(Part):
     """What to do to the network, never in which order."""
 
     prune: Prune | None = None
@@ -191,7 +169,7 @@ class Compress(_Part):
     quantize: Quantize | None = None
 
 
-class Budget(_Part):
+class Budget(Part):
     """What the artifact must meet; a build that misses one exits with 3."""
 
     accuracy_drop_points: float | None = None
@@ -202,7 +180,7 @@ class Budget(_Part):
     peak_memory_mib: float | None = Field(default=None, gt=0)
 
 
-class Document(_Part):
+class Document(Part):
     """What stands in a recipe's file."""
 
     model: Model
@@ -210,7 +188,8 @@ class Document(_Part):
     task: Annotated[str, AfterValidator(_task)] = "classification"
     compress: Compress = Compress()
     budget: Budget = Budget()
-    targets: Annotated[Names, AfterValidator(_some)] = ("host",)
+    targets: Annotated[Names, AfterValidator(some)] = ("host",)
+    about: About = About()
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
 
@@ -238,9 +217,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         problems = documents.problems_of(error, str(path), Document)
         raise InputError([*repeated, *(_attributed(problem, keys) for problem in problems)]) from None
-    if repeated:
-        raise InputError(repeated)
+    if problems := [*repeated, *_unknown_inputs(checked, str(path))]:
+        raise InputError(problems)
     return Recipe(path=path.absolute(), **dict(checked))
+
+
+def _unknown_inputs(document: Document, where: str) -> list[Problem]:
+    known = ", ".join(document.model.inputs)
+    unknown = [name for name in document.about.inputs if name not in document.model.inputs]
+    return [
+        Problem(where, f"about.inputs.{name}", f"one of the model's inputs: {known}", f"'{name}'") for name in unknown
+    ]
 
 
 def _apply(overrides: Sequence[str], document: dict[str, Any]) -> list[str]:

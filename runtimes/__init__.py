@@ -8,7 +8,7 @@ from typing import Any
 
 from ..devices.contract import Device
 from ..ir.errors import InputError, Problem
-from .contract import Coverage, Emitted, Emitter, Limit, Port, Ports, Runner, WarmUp
+from .contract import Coverage, Emitted, Emitter, Limit, ModelNotes, Port, Ports, Runner, TensorNotes, WarmUp
 from .onnxruntime import OnnxEmitter
 from .tflite import TfliteEmitter
 
@@ -43,4 +43,17 @@ def open_runner(
     return AgentRunner(name, device, file, threads, ports or Ports(), options or {})
 
 
-__all__ = ["Coverage", "Emitted", "Emitter", "Limit", "Port", "Ports", "Runner", "WarmUp", "emitter", "open_runner"]
+__all__ = [
+    "Coverage",
+    "Emitted",
+    "Emitter",
+    "Limit",
+    "ModelNotes",
+    "Port",
+    "Ports",
+    "Runner",
+    "TensorNotes",
+    "WarmUp",
+    "emitter",
+    "open_runner",
+]

@@ -66,6 +66,36 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class TensorNotes:
+    """What is said of an input or output. Normalised values are (x - mean) / std; one number holds for all channels.
+
+    `labels` name the values along the last axis; `is_image` says that a tensor (N, height, width, channels) is one.
+    """
+
+    description: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+    is_image: bool = False
+
+
+@dataclass(frozen=True)
+class ModelNotes:
+    """What a file says of itself; `inputs` and `outputs` are in its order, or empty where nothing is said of any."""
+
+    name: str = ""
+    description: str = ""
+    version: str = ""
+    author: str = ""
+    license: str = ""
+    inputs: tuple[TensorNotes, ...] = ()
+    outputs: tuple[TensorNotes, ...] = ()
+
+
+NO_NOTES = ModelNotes()
+
+
+@dataclass(frozen=True)
 class Emitted:
     """What an emitter wrote into a folder: `main` is the file that the runtime loads, `files` are all of them.
 
@@ -99,8 +129,11 @@ class Emitter(Protocol):
         """Why a network whose inputs have these batches (None: open) can't be emitted, told before any work is done."""
         ...
 
-    def emit(self, state: ModelState, target: Target, out: Path) -> Emitted:
-        """The artifact's files lie in the folder `out`. StepError where the model can't be said in the runtime."""
+    def emit(self, state: ModelState, target: Target, out: Path, notes: ModelNotes = NO_NOTES) -> Emitted:
+        """The artifact's files lie in the folder `out`, and say what `notes` holds.
+
+        StepError where the model can't be said in the runtime, InputError where the notes do not fit it.
+        """
         ...
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
-from .contract import Emitted
+from .contract import NO_NOTES, Emitted, ModelNotes, TensorNotes
 from .onnx_graph.operators import translations
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class OnnxEmitter:
         """None: ONNX takes whatever the network takes."""
         return ()
 
-    def emit(self, state: ModelState, target: Target, out: Path) -> Emitted:
+    def emit(self, state: ModelState, target: Target, out: Path, notes: ModelNotes = NO_NOTES) -> Emitted:
         """The checked model lies in `out`; the same state gives the same bytes.
 
         StepError where a need does not hold, where an operator has no ONNX form, or where the checker objects.
@@ -72,6 +72,7 @@ class OnnxEmitter:
         _fix_batch(model, state.inputs)
         _optimize(model)
         _tidy(model)
+        model.metadata_props.update(_properties(notes, state.inputs))
         keep_float_layers(model)
         files = _save(model, out, self.external_above_bytes)
         macs, parameters = count(out / MODEL)
@@ -227,6 +228,17 @@ def _tidy(model: onnx_ir.Model) -> None:
             output.metadata_props.clear()
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
+
+
+def _properties(notes: ModelNotes, inputs: tuple[InputSpec, ...]) -> dict[str, str]:
+    """The notes as a model's metadata (https://onnx.ai/onnx/repo-docs/MetadataProps.html); labels one on each line."""
+    said = {key: getattr(notes, key) for key in ("name", "description", "version", "author", "license")}
+    for spec, note in zip(inputs, notes.inputs or [TensorNotes()] * len(inputs), strict=True):
+        numbers = {"mean": note.mean, "std": note.std}
+        said |= {f"{spec.name}.{key}": " ".join(map(str, values)) for key, values in numbers.items()}
+        said[f"{spec.name}.description"] = note.description
+    said["labels"] = "\n".join(notes.outputs[0].labels) if notes.outputs else ""
+    return {key: text for key, text in said.items() if text}
 
 
 def _module_of(node: onnx_ir.Node) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
-from .contract import Emitted, Port, Ports
+from .contract import NO_NOTES, Emitted, ModelNotes, Port, Ports
 from .flatbuffer import device
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class TfliteEmitter:
             if batch is None
         )
 
-    def emit(self, state: ModelState, target: Target, out: Path) -> Emitted:
+    def emit(self, state: ModelState, target: Target, out: Path, notes: ModelNotes = NO_NOTES) -> Emitted:
         """The file lies in `out`; the same state gives the same bytes.
 
         StepError where a need does not hold, an operator has no TFLite form, or something is computed in float that
@@ -55,16 +55,17 @@ class TfliteEmitter:
             raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")
         if refused := self.refusals({spec.name: spec.batch for spec in state.inputs}):
             raise StepError(f"{self.name}: {'; '.join(refused)}")
-        lowest = _write(state, out / MODEL)
+        lowest = _write(state, out / MODEL, NO_NOTES if target.micro else notes)
         return _emitted(state, target, out, f"runs in TFLite {lowest.version} and later: {lowest.because}")
 
 
-def _write(state: ModelState, path: Path) -> LowestRuntime:
-    """The file lies at `path`; returns the lowest runtime that runs it."""
+def _write(state: ModelState, path: Path, notes: ModelNotes) -> LowestRuntime:
+    """The file lies at `path`, with metadata where there are notes; returns the lowest runtime that runs it."""
     from .flatbuffer.boundary import rename
     from .flatbuffer.file import read, write
     from .flatbuffer.layout import fold_transposes
     from .flatbuffer.lowering import lowered
+    from .flatbuffer.metadata import write_with_notes
     from .flatbuffer.names import name_layers
     from .flatbuffer.padding import fold_padding
     from .flatbuffer.versions import set_versions, write_lowest_runtime
@@ -78,7 +79,10 @@ def _write(state: ModelState, path: Path) -> LowestRuntime:
     rename(model, *_names(model, state))
     set_versions(model)
     lowest = write_lowest_runtime(model)
-    write(model, path)
+    if notes == NO_NOTES:
+        write(model, path)
+    else:
+        write_with_notes(model, notes, path)
     return lowest
 
 

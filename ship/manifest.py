@@ -42,6 +42,12 @@ class TensorEntry(_Part):
     channels_last: bool = False
     step: float | None = None
     """Outputs: one quantization step of the calibrated range; parity is counted in it."""
+    description: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    """Inputs: the network was trained on (x - mean) / std, one number or one for each channel."""
+    labels: tuple[str, ...] = ()
+    """Outputs: the names of the values along the last axis."""
 
 
 class Manifest(_Part):
@@ -60,6 +66,8 @@ class Manifest(_Part):
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
     steps: tuple[str, ...]
+    about: dict[str, str] = {}
+    """What the recipe says of the network: name, description, version, author, license."""
     results: dict[str, Any] = {}
 
     def write(self, folder: Path) -> None:

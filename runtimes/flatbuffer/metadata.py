@@ -14,11 +14,11 @@ import io
 import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...ir.errors import InputError, Problem
+from ..contract import ModelNotes, TensorNotes
 from .file import to_bytes
 from .graph import Model, Tensor, inputs, outputs, text
 
@@ -35,33 +35,6 @@ _COLORS = {3: 1, 1: 2}
 """ColorSpaceType by channels: RGB, GRAYSCALE."""
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip archive can say: the same labels give the same bytes."""
-
-
-@dataclass(frozen=True)
-class TensorNotes:
-    """What is said of an input or output. Normalised values are (x - mean) / std; one number holds for all channels.
-
-    `labels` name the values along the last axis; `is_image` says that a tensor (N, height, width, channels) is one.
-    """
-
-    description: str = ""
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    labels: tuple[str, ...] = ()
-    is_image: bool = False
-
-
-@dataclass(frozen=True)
-class ModelNotes:
-    """What is said of a model; `inputs` and `outputs` are in the order of the file, or empty where nothing is said."""
-
-    name: str
-    description: str = ""
-    version: str = ""
-    author: str = ""
-    license: str = ""
-    inputs: tuple[TensorNotes, ...] = ()
-    outputs: tuple[TensorNotes, ...] = ()
 
 
 def write_with_notes(model: Model, notes: ModelNotes, path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from edgewright.passes.calibrate import Calibrate
 from edgewright.pipeline import keys
 from edgewright.recipe.schema import Recipe
-from edgewright.runtimes import emitter
+from edgewright.runtimes import ModelNotes, emitter
+from edgewright.runtimes.contract import NO_NOTES
 from edgewright.targets import Target
 
 DATA = {"calibration": "a" * 64, "train": "b" * 64}
@@ -55,10 +56,11 @@ def test_every_option_of_a_step_is_in_its_key(change: dict[str, Any], step: Cali
 
 def test_an_artifact_rests_on_the_profiles_numbers_and_not_on_its_prose(target: Target) -> None:
     onnx = emitter("onnxruntime")
-    key = keys.emit_key(onnx, target, "state")
-    assert keys.emit_key(onnx, target.model_copy(update={"summary": "other words"}), "state") == key
-    assert keys.emit_key(onnx, target.model_copy(update={"threads": 2}), "state") != key
-    assert keys.emit_key(onnx, target, "other state") != key
+    key = keys.emit_key(onnx, target, "state", NO_NOTES)
+    assert keys.emit_key(onnx, target.model_copy(update={"summary": "other words"}), "state", NO_NOTES) == key
+    assert keys.emit_key(onnx, target.model_copy(update={"threads": 2}), "state", NO_NOTES) != key
+    assert keys.emit_key(onnx, target, "other state", NO_NOTES) != key
+    assert keys.emit_key(onnx, target, "state", ModelNotes("digits")) != key
 
 
 def test_libraries_are_known_by_their_versions() -> None:

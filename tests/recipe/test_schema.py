@@ -113,7 +113,7 @@ def test_all_problems_of_a_file_are_said_at_once(write):
         "recipe.yaml: budget.latency_p95_ms: expected greater than 0, got -1",
         "recipe.yaml: targets: expected at least one, got []",
         "recipe.yaml: seed: expected a valid integer, got 1.5",
-        "recipe.yaml: path: expected one of the keys budget",
+        "recipe.yaml: path: expected one of the keys about, budget",
     ]:
         assert part in found
 

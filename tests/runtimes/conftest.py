@@ -11,7 +11,8 @@ import pytest
 import torch
 from edgewright.ir.facts import EXPORTED
 from edgewright.ir.state import InputSpec, ModelState, register_quantized_operators
-from edgewright.runtimes import Emitted
+from edgewright.runtimes import Emitted, ModelNotes
+from edgewright.runtimes.contract import NO_NOTES
 from edgewright.runtimes.onnxruntime import OnnxEmitter
 from torch import Tensor, nn
 
@@ -78,11 +79,17 @@ def exported(module: nn.Module, *samples: Tensor, batch: int | None = 1) -> Mode
 
 @pytest.fixture
 def emit(tmp_path: Path) -> Emit:
-    """Emits a module into `tmp_path`: emit(module, *samples, batch=1, emitter=OnnxEmitter())."""
+    """Emits a module into `tmp_path`: emit(module, *samples, batch=1, emitter=OnnxEmitter(), notes=...)."""
 
-    def run(module: nn.Module, *samples: Tensor, batch: int | None = 1, emitter: OnnxEmitter | None = None) -> Emitted:
+    def run(
+        module: nn.Module,
+        *samples: Tensor,
+        batch: int | None = 1,
+        emitter: OnnxEmitter | None = None,
+        notes: ModelNotes = NO_NOTES,
+    ) -> Emitted:
         state = exported(module, *samples, batch=batch)
-        return (emitter or OnnxEmitter()).emit(state, None, tmp_path)  # type: ignore[arg-type]
+        return (emitter or OnnxEmitter()).emit(state, None, tmp_path, notes)  # type: ignore[arg-type]
 
     return run
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from edgewright.ir.errors import StepError
 from edgewright.ir.facts import EXPORTED
 from edgewright.ir.state import InputSpec, ModelState
-from edgewright.runtimes import Emitted
+from edgewright.runtimes import Emitted, ModelNotes, TensorNotes
 from edgewright.runtimes.onnxruntime import DATA, MODEL, OnnxEmitter
 from torch import Tensor, nn
 
@@ -239,3 +240,20 @@ def test_emitting_leaves_the_state_as_it_was(tmp_path: Path, kind: Callable[[], 
     OnnxEmitter().emit(state, None, tmp_path)  # type: ignore[arg-type]
     assert str(program) == before
     assert is_close(run(tmp_path, image=example), network(example))
+
+
+def test_the_file_says_what_the_recipe_says_of_the_network(emit: Emit, tmp_path: Path) -> None:
+    network = Shaped().eval()
+    emit(network, torch.randn(2, 3, 8, 8))
+    assert not onnx.load(tmp_path / MODEL).metadata_props
+    notes = ModelNotes("shapes", license="MIT", inputs=(TensorNotes(mean=(0.5,), std=(2.0,)),))
+    notes = replace(notes, outputs=(TensorNotes(labels=("a", "b c")),))
+    emit(network, torch.randn(2, 3, 8, 8), notes=notes)
+    found = {entry.key: entry.value for entry in onnx.load(tmp_path / MODEL).metadata_props}
+    assert found == {
+        "name": "shapes",
+        "license": "MIT",
+        "image.mean": "0.5",
+        "image.std": "2.0",
+        "labels": "a\nb c",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -27,10 +28,10 @@ from edgewright.passes.quantize_weights import QuantizeWeights
 from edgewright.pipeline.parity import AGREEMENT
 from edgewright.pipeline.store import devices_folder
 from edgewright.recipe.schema import Recipe
-from edgewright.runtimes import Emitted, open_runner
+from edgewright.runtimes import Emitted, ModelNotes, TensorNotes, open_runner
 from edgewright.runtimes.flatbuffer.coverage import transposes
 from edgewright.runtimes.flatbuffer.file import read
-from edgewright.runtimes.flatbuffer.graph import operators, tensors
+from edgewright.runtimes.flatbuffer.graph import operators, tensors, text
 from edgewright.runtimes.tflite import MODEL, TfliteEmitter
 from edgewright.targets import load_target
 from torch import Tensor, nn
@@ -312,3 +313,20 @@ def test_a_built_artifact_says_how_it_takes_its_input(built_tflite: Path) -> Non
     assert handed["artifact_dtype"] == "int8"
     assert handed["scale"] == pytest.approx(handed["step"])
     assert document["results"]["int8_coverage"] == {"quantized": 3, "eligible": 3}
+
+
+def test_a_built_artifact_says_what_it_is_for(built_tflite: Path) -> None:
+    """In its file, where Android's libraries look for it, and in its manifest."""
+    with zipfile.ZipFile(built_tflite / MODEL) as archive:
+        assert archive.read("labels.txt").decode().split() == ["north", "east", "south", "west"]
+    assert "TFLITE_METADATA" in [text(entry.name) for entry in read(built_tflite / MODEL).metadata]
+    document = json.loads((built_tflite / "manifest.json").read_text())
+    (given,), (handed,) = document["inputs"], document["outputs"]
+    assert (document["about"], given["mean"], given["std"]) == ({"name": "small"}, [2.0], [4.0])
+    assert handed["labels"] == ["north", "east", "south", "west"]
+
+
+def test_labels_that_are_too_few_are_refused(networks: ModuleType, quantized: State, tmp_path: Path) -> None:
+    notes = ModelNotes(outputs=(TensorNotes(labels=("one", "two")),))
+    with pytest.raises(InputError, match="labels: expected 10, one for each value, got 2"):
+        TfliteEmitter().emit(quantized(networks.random(networks.Plain)), TARGET, tmp_path, notes)
