@@ -67,7 +67,7 @@ def device_named(name: str, folder: Path) -> Device:
     found = KINDS[name].find(folder)
     if found is None:
         expected = f"a device that was made; make it: {how_to_make(name, folder)}"
-        raise InputError(Problem("devices", name, expected, f"nothing in {folder}"))
+        raise InputError(Problem("devices", name, expected, f"nothing in {folder} that can be started"))
     return found
 
 
