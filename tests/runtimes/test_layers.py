@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 from edgewright.ir.errors import InputError
+from edgewright.ir.state import InputSpec, ModelState
+from edgewright.passes import manager
+from edgewright.passes.calibrate import Calibrate
+from edgewright.passes.export import Export
+from edgewright.passes.fold_batchnorm import FoldBatchnorm
+from edgewright.passes.insert_quantization import InsertQuantization
+from edgewright.recipe.schema import Recipe
 from edgewright.runtimes.contract import Layer
 from edgewright.runtimes.layers import counterparts, executed_names, layers
+from edgewright.runtimes.onnxruntime import OnnxEmitter
+from edgewright.targets import Target
 
 
 def module(name: str, *sources: str, operator: str = "Conv", fused: tuple[str, ...] = (), tensor: str = "") -> Layer:
@@ -58,6 +71,33 @@ def test_layers_that_are_alike_are_taken_in_turn() -> None:
     assert names(twins, twins) == {"image": "image", "first": "first", "second": "second"}
     called_twice = [IMAGE, module("a", "image", tensor="one"), module("a", "one", tensor="two")]
     assert names(called_twice, called_twice) == {"image": "image", "one": "one", "two": "two"}
+
+
+@pytest.mark.parametrize("kind", ["Residual", "Dense", "SqueezeExcite", "Shuffled", "Attention"])
+def test_every_layer_of_a_quantized_network_is_found_in_the_float_one(
+    kind: str,
+    networks: ModuleType,
+    make_recipe: Callable[..., Recipe],
+    make_context: Any,
+    tmp_path: Path,
+    target: Target,
+) -> None:
+    images = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    recipe = make_recipe(compress={"quantize": {}})
+    context = make_context(calibration=(images, torch.arange(16) % 10))
+    module = networks.random(vars(networks)[kind])
+    exported = manager.run(Export(), ModelState((InputSpec("image", (1, 3, 16, 16)),), module.eval()), context)
+    state = exported
+    for step in (FoldBatchnorm(), *(step.for_target(target, recipe) for step in (Calibrate, InsertQuantization))):
+        state = manager.run(step, state, context)
+    found = []
+    for name, each in (("artifact", state), ("baseline", exported)):
+        (tmp_path / name).mkdir()
+        found.append(layers("onnxruntime", tmp_path / name / OnnxEmitter().emit(each, target, tmp_path / name).main))
+    matched = counterparts(*found)
+    assert set(matched) == {layer.tensor for layer in found[0]}
+    assert len({other.tensor for other in matched.values()}) == len(matched)
+    assert all(matched[layer.tensor].name == layer.name for layer in found[0] if layer.is_module and not layer.fused)
 
 
 def test_a_runtime_whose_files_nobody_reads_is_named() -> None:

@@ -13,6 +13,7 @@ from edgewright.devices.local import LocalDevice
 from edgewright.runtimes import Emitted, open_runner
 from edgewright.runtimes.onnx_graph.coverage import coverage
 from edgewright.runtimes.onnx_graph.layers import executed_names, layers
+from edgewright.runtimes.onnxruntime import OnnxEmitter
 from torch import nn
 
 Emit = Callable[..., Emitted]
@@ -56,6 +57,19 @@ def test_asking_for_values_between_integer_layers_changes_nothing(
     exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
     onnx.save(exposed, tmp_path / "exposed.onnx")
     assert coverage(tmp_path / "exposed.onnx") == coverage(file)
+
+
+def test_values_can_be_had_of_a_model_whose_weights_lie_beside_it(emit: Emit, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    emitted = emit(network, torch.randn(2, *SHAPE[1:]), emitter=OnnxEmitter(external_above_bytes=0))
+    assert len(emitted.files) == 2
+    file, sample = tmp_path / emitted.main, torch.randn(SHAPE)
+    (wanted,) = [layer.tensor for layer in layers(file) if layer.operator == "Relu"]
+    with open_runner("onnxruntime", LocalDevice(), file, 1, options={"keep_tensors": [wanted]}) as keeping:
+        found = keeping.tensors({"image": sample.numpy()})[wanted]
+    assert found.shape == (1, 4, 6, 6)
+    assert found.min() == 0
+    assert found.max() > 0
 
 
 def test_a_float_network_has_its_activations_apart_and_the_names_of_the_convolutions(
