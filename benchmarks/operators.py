@@ -61,7 +61,7 @@ class OperatorReport:
 
 
 def shares(operators: Sequence[tuple[str, str, Sequence[int]]]) -> tuple[OperatorShare, ...]:
-    """Of (name, operator, nanoseconds in each run) the median of each, and its part of all; interruptions don't count."""
+    """Of (name, operator, nanoseconds in each run) the median of each and its part of all; no interruption counts."""
     from statistics import median
 
     medians = [median(samples) for _, _, samples in operators]
