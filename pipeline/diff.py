@@ -209,7 +209,7 @@ def _pass_name(step: str) -> str:
 def _remarks(mine: _Opened, notes: Mapping[str, str]) -> tuple[str, ...]:
     remarks = []
     if not any(layer.scale for layer in mine.layers):
-        remarks.append(f"{mine.folder} is not quantized: there is no quantization error to see")
+        remarks.append(f"{mine.folder} is not quantized but perhaps in its weights: every value in it is float")
     if notes:
         remarks.append(
             f"{len(notes)} layers have another shape, as pruning leaves them: to see what quantization alone does,"
