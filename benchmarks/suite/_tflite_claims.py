@@ -53,9 +53,9 @@ def _peer(case: Case, rows: Sequence[dict[str, Any]], worth: Numbers) -> int:
 
 
 def _top1(case: Case, rows: Sequence[dict[str, Any]], worth: Numbers) -> list[list[str]]:
-    lost = worth[0].mean() - worth[1].mean()
+    lost = float(round(worth[0].mean() - worth[1].mean(), 9))
     bar = f"at most {case.points} points lost"
-    lines = [["top-1 against float", bar, f"{-100 * lost:+.2f} points", _met(lost <= case.points / 100 + 1e-12)]]
+    lines = [["top-1 against float", bar, f"{0 - 100 * lost:+.2f} points", _met(lost <= case.points / 100 + 1e-12)]]
     if case.least:
         lines.append(
             ["top-1", f"at least {case.least:.0%}", f"{rows[1]['score']:.2%}", _met(worth[1].mean() >= case.least)]

@@ -186,7 +186,9 @@ def write(rows: list[dict[str, Any]], claims: list[list[str]], notes: list[str],
         f"TFLite files for {TARGET}, run on this machine in ai-edge-litert with XNNPACK, one thread. The score is"
         " top-1, of the autoencoder the mean squared error of its reconstruction; flips are predictions that differ"
         " from those of our float file; `float` counts operators that read or give floats, or convert. Latency is"
-        f" taken in turns, in {INSTANCES} interpreters of each file, whose medians the intervals are drawn from."
+        f" taken in turns, in {INSTANCES} interpreters of each file, whose medians the intervals are drawn from. It"
+        " compares files with each other and says nothing of the target: XNNPACK's int8 kernels for x86 without VNNI"
+        " can be slower than its float ones."
         f"\n\n{_measure.table(headers, lines)}\n\n{held}\n" + "".join(f"\n- {note}" for note in notes)
     )
     where = _measure.origin("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch")
