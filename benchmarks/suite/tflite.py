@@ -50,10 +50,10 @@ def main() -> None:
             case = CASES[name](options.data, recording)
         except FileNotFoundError as error:
             notes.append(f"{name}: not run, there is no {Path(error.filename).name}")
-            continue
-        found, said = compare(case, options.quick)
-        rows, claims = rows + found, claims + said
-        notes += [f"{name}: {case.note}"] if case.note else []
+        else:
+            found, said = compare(case, options.quick)
+            rows, claims = rows + found, claims + said
+            notes += [f"{name}: {case.note}"] if case.note else []
         write(rows, claims, notes, options.quick)
 
 
