@@ -4,8 +4,8 @@
 
 Guest instructions, emulated: a proxy and not latency. Each network is one layer (or a chain of four) of random weights,
 emitted by edgewright as a TFLite file and run by LiteRT with XNNPACK on emulated cores; a plugin of qemu counts the
-instructions of one inference. The counts are the same in every run, and no ARM board is needed. A width is *wasted*
-where the next multiple takes no more than a hundredth more instructions.
+instructions of one inference. The counts are the same in every run, to a few hundred, and no ARM board is
+needed. A width is *wasted* where the next multiple takes no more than a hundredth more instructions.
 
 Needs `edgewright devices make qemu-cortex-a53`, gcc, and qemu-aarch64 with plugins (apt-get install qemu-user gcc);
 without them it says so and does nothing. Writes results/arm_widths.md and arm_widths.json beside this file.
@@ -117,7 +117,10 @@ def swept(kind: str, widths: Sequence[int], cores: Sequence[str], plugin: Path) 
 
 
 def instructions(core: str, files: list[Path], plugin: Path) -> list[int]:
-    """Guest instructions of one inference of each file on the emulated core, what calls the interpreter included."""
+    """Guest instructions of one inference of each file on the emulated core, what calls the interpreter included.
+
+    The first file runs twice: Python takes about a thousand more in the first loop of a process.
+    """
     from edgewright.devices.qemu import QemuDevice
     from edgewright.pipeline.bench import device_named
 
@@ -126,10 +129,12 @@ def instructions(core: str, files: list[Path], plugin: Path) -> list[int]:
         raise SystemExit(f"{device.name}: expected an emulated device")
     out = plugin.with_name(f"{core}.txt")
     out.write_text("")
-    program, *rest = replace(device, emulator=EMULATOR).python(GUEST, str(WARM), str(COUNTED), *map(str, files))
+    program, *rest = replace(device, emulator=EMULATOR).python(
+        GUEST, str(WARM), str(COUNTED), str(files[0]), *map(str, files)
+    )
     command = [program, "-plugin", f"file={plugin},out={out}", *rest]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    marks = np.array(out.read_text().split(), np.int64).reshape(len(files), COUNTED + 1)
+    marks = np.array(out.read_text().split(), np.int64).reshape(len(files) + 1, COUNTED + 1)[1:]
     return [int(count) for count in np.median(np.diff(marks, axis=1), axis=1)]
 
 
