@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.constants import with_constants_folded
+from ..ir.decomposition import RECURRENT, decomposed
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Aspect, Fact
 from ..ir.functional import functional
-from ..ir.graph import export
+from ..ir.graph import export, operator
 from ..ir.state import InputSpec, ModelState
 from .contract import Close, Context, Numerics
 
@@ -37,9 +38,13 @@ class Export:
     reads: ClassVar[frozenset[str]] = frozenset()
     decides: ClassVar[str] = "whether the batch stays open, by whether torch.export can trace it so"
 
+    decompose: tuple[str, ...] = ()
+    """Operators that are taken apart into ones that the target's integer kernels compute."""
+
     @classmethod
     def for_target(cls, target: Target, recipe: Recipe) -> Self:
-        return cls()
+        asked, int8 = recipe.compress.quantize, target.quantization.int8_static
+        return cls(int8.decomposed if int8 is not None and asked is not None and asked.is_static else ())
 
     def run(self, state: ModelState, context: Context) -> ModelState:
         module = state.torch_module().eval()
@@ -47,7 +52,17 @@ class Export:
             program = export(module, _examples(state.inputs, 2), open_batch=True)
         except Exception as error:  # torch.export raises what the user's code raises, of any type
             program = _with_fixed_batch(module, state.inputs, error, context)
+        if self.decompose:
+            program = decomposed(functional(self._fixed_where_recurrent(module, program, state.inputs)), self.decompose)
         return replace(state, module=None, program=with_constants_folded(functional(program)))
+
+    def _fixed_where_recurrent(
+        self, module: nn.Module, program: ExportedProgram, inputs: tuple[InputSpec, ...]
+    ) -> ExportedProgram:
+        """With a batch that is known, the first state of a recurrent layer is a constant and not computed."""
+        recurrent = {*self.decompose} & {*RECURRENT} & {operator(node) for node in program.graph.nodes}
+        batch = inputs[0].batch
+        return export(module, _examples(inputs, batch), open_batch=False) if recurrent and batch else program
 
 
 def _with_fixed_batch(

@@ -14,12 +14,13 @@ from ..ir.graph import (
     is_float_tensor,
     lifted,
     module_names,
+    operator,
     outputs_of,
     tensor_of,
 )
 from ..ir.state import ModelState, register_quantized_operators
 from ..quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps
-from ..quantization.placement import KEPT, Placement, layer_name, matches, place
+from ..quantization.placement import KEPT, LAYOUT, Placement, layer_name, matches, place
 from ..quantization.rules import Rules
 from ..quantization.weights import WeightStore, channel_axis
 from .contract import Context, Lossy, Numerics, Skip
@@ -92,7 +93,7 @@ class InsertQuantization:
         grids |= {
             name: replace(grids[name], scale=at.scale, zero_point=at.zero_point) for name, at in placement.fixed.items()
         }
-        _insert_activations(module, placement, grids)
+        _insert_activations(module, placement, grids, self.rules.integer_only)
         _insert_weights(module, self, placement, grids)
         _say(placement, context)
         summary = {
@@ -145,7 +146,9 @@ def _floors(
     return floors
 
 
-def _insert_activations(module: GraphModule, placement: Placement, grids: Mapping[str, ActivationGrid]) -> None:
+def _insert_activations(
+    module: GraphModule, placement: Placement, grids: Mapping[str, ActivationGrid], is_integer_only: bool
+) -> None:
     """A quantize and a dequantize node stand behind every tensor of the placement.
 
     What an int8 kernel computes is read in int8 by all; of what is float anyway, only int8 kernels read the grid.
@@ -165,10 +168,26 @@ def _insert_activations(module: GraphModule, placement: Placement, grids: Mappin
         with module.graph.inserting_after(quantized):
             dequantized = module.graph.call_function(operators.dequantize_per_tensor.default, (quantized, *form))
         dequantized.meta["val"] = node.meta["val"]
+        if is_integer_only:
+            _mark_way_out(module, node, dequantized, readers, placement.consumers)
         for reader in readers:
             reader.replace_input_with(node, dequantized)
             if (node.name, reader.name) in placement.requantized:
                 _requantize(module, dequantized, reader, grids[placement.requantized[node.name, reader.name]])
+
+
+def _mark_way_out(
+    module: GraphModule, node: Node, dequantized: Node, readers: Sequence[Node], consumers: frozenset[str]
+) -> None:
+    """What computes in float reads the int8 tensor through a clone: a converter can see that it is no int8 kernel."""
+    import torch
+
+    for reader in readers:
+        if reader.name in consumers or reader.op == "output" or operator(reader) in LAYOUT:
+            continue
+        with module.graph.inserting_before(reader):
+            clone = module.graph.call_function(torch.ops.aten.clone.default, (dequantized,))
+        reader.replace_input_with(node, clone)
 
 
 def _requantize(module: GraphModule, node: Node, reader: Node, grid: ActivationGrid) -> None:

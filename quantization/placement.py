@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WEIGHTED = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear")
 _TUPLES = ("chunk", "split", "split_with_sizes", "unbind")
 KEPT = "the recipe keeps it in float"
-_LAYOUT = ("contiguous", "clone")
+LAYOUT = ("contiguous", "clone")
 """What only torch knows of: where a tensor's values lie in memory. They have the input's scale on every target."""
 
 
@@ -100,7 +100,7 @@ def source(node: Node, rules: Rules) -> Node | None:
         inner = node.args[0]
         is_moved = operator(inner) in rules.same_scale and operator(inner) in _TUPLES  # type: ignore[arg-type]
         return inner.args[0] if is_moved else None  # type: ignore[union-attr,return-value]
-    if name not in (*rules.same_scale, *_LAYOUT) or not is_float_tensor(node) or not _only_moves(node):
+    if name not in (*rules.same_scale, *LAYOUT) or not is_float_tensor(node) or not _only_moves(node):
         return None
     moved = node.args[0]
     return moved if is_float_tensor(moved) and not is_constant(moved) else None  # type: ignore[return-value]
@@ -148,7 +148,7 @@ def activations(node: Node) -> list[Node]:
 def _joins(node: Node, wanted: Mapping[Node, None], rules: Rules, keep: tuple[str, ...]) -> bool:
     """Whether a kernel without weights is computed in int8: its inputs are in int8 anyway, its output is of use."""
     name = operator(node)
-    if name not in rules.kernels or name in WEIGHTED or not is_float_tensor(node) or not _fits(node):
+    if name not in rules.kernels or name in WEIGHTED or not is_float_tensor(node) or not _fits(node, rules):
         return False
     if any(matches(module_names(node), pattern) for pattern in keep):
         return False
@@ -171,11 +171,15 @@ def _is_available(node: Node | None, wanted: Mapping[Node, None], rules: Rules) 
     return node is not None
 
 
-def _fits(node: Node) -> bool:
-    """Whether this use of a kernel without weights is one that int8 kernels take: tensors only, no extra factor."""
+def _fits(node: Node, rules: Rules) -> bool:
+    """Whether this use of a kernel without weights is one that int8 kernels take: tensors only, no extra factor.
+
+    One operand may be a constant where everything is in integers: it gets a grid of its own.
+    """
     name = operator(node)
-    if name in ("add", "mul"):
-        plain = all(is_float_tensor(argument) and not is_constant(argument) for argument in node.args[:2])
+    if name in ("add", "sub", "mul"):
+        constants = sum(is_constant(argument) for argument in node.args[:2])
+        plain = all(is_float_tensor(argument) for argument in node.args[:2]) and constants <= int(rules.integer_only)
         return bool(plain and len(node.args) == 2 and node.kwargs.get("alpha", 1) == 1)
     if name == "softmax":
         return node.args[1] in (-1, node.meta["val"].dim() - 1)
@@ -274,7 +278,7 @@ def _is_island(node: Node, inside: set[str], keep: tuple[str, ...]) -> bool:
     """Whether the node computes in float, from what depends on the model's input, and the recipe didn't ask for it."""
     if node.op != "call_function" or node.name in inside or not is_float_tensor(node):
         return False
-    if operator(node) in (*WEIGHTED, *_LAYOUT, "getitem") or any(matches(module_names(node), name) for name in keep):
+    if operator(node) in (*WEIGHTED, *LAYOUT, "getitem") or any(matches(module_names(node), name) for name in keep):
         return False
     return any(not is_constant(tensor) for argument in node.args for tensor in nodes_in(argument))
 

@@ -61,10 +61,11 @@ class TfliteEmitter:
 
 def _write(state: ModelState, path: Path, notes: ModelNotes) -> LowestRuntime:
     """The file lies at `path`, with metadata where there are notes; returns the lowest runtime that runs it."""
+    from .flatbuffer.barriers import remove_barriers
     from .flatbuffer.boundary import rename
     from .flatbuffer.file import read, write
     from .flatbuffer.layout import fold_transposes
-    from .flatbuffer.lowering import lowered
+    from .flatbuffer.lowering import lowered, ways_out
     from .flatbuffer.metadata import write_with_notes
     from .flatbuffer.names import name_layers
     from .flatbuffer.padding import fold_padding
@@ -72,6 +73,7 @@ def _write(state: ModelState, path: Path, notes: ModelNotes) -> LowestRuntime:
 
     program = state.exported_program()
     model = read(lowered(program, _examples(state.inputs), "quantization" in state.attachments))
+    remove_barriers(model, len(ways_out(program.graph)))
     name_layers(model, program)
     fold_transposes(model)
     fold_padding(model)

@@ -80,6 +80,8 @@ class Int8(_Sourced):
     """Kernels whose inputs and output all have one scale."""
     fixed_outputs: FixedOutputs = {}
     """Scale and zero point of kernels whose output always has the same, whatever the range of its values."""
+    decomposed: Names = ()
+    """Operators that are taken apart into kernels: lstm, gru, hardsigmoid, scaled_dot_product_attention."""
     integer_only: bool = False
     """An artifact holds no float operator, and inputs and outputs are int8, unless the recipe says otherwise."""
 

@@ -75,7 +75,7 @@ def rename(model: Model, input_names: Sequence[str], output_names: Sequence[str]
 
 
 def drop_unused(model: Model) -> None:
-    """No tensor, buffer or operator code is left that nothing names; empty buffers are one, the first.
+    """No tensor, buffer or operator code is left that nothing names, and no two buffers of the same bytes.
 
     The first buffer is empty by the schema's word ("the 0th entry of this array must be an empty buffer").
     """
@@ -196,8 +196,10 @@ def _drop_buffers(model: Model) -> None:
     holders = [*(tensor for graph in model.subgraphs for tensor in graph.tensors), *model.metadata]
     used = {holder.buffer for holder in holders}
     full = [index for index in sorted(used) if model.buffers[index].data is not None and len(model.buffers[index].data)]
-    place = {index: new for new, index in enumerate(full, start=1)}
-    model.buffers = [schema.BufferT(), *(model.buffers[index] for index in full)]
+    first: dict[bytes, int] = {}
+    place = {index: first.setdefault(bytes(model.buffers[index].data), len(first) + 1) for index in full}
+    once = {new: index for index, new in reversed(place.items())}
+    model.buffers = [schema.BufferT(), *(model.buffers[once[new]] for new in sorted(once))]
     for holder in holders:
         holder.buffer = place.get(holder.buffer, 0)
     model.metadataBuffer = None

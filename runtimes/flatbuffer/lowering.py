@@ -21,7 +21,7 @@ from ...ir.state import register_quantized_operators
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
-    from torch.fx import GraphModule, Node
+    from torch.fx import Graph, GraphModule, Node
 
 IMAGE_AXES = 4
 """Tensors of so many axes are (N, C, H, W) in torch and (N, H, W, C) in TFLite."""
@@ -37,6 +37,7 @@ def lowered(program: ExportedProgram, examples: tuple[Tensor, ...], is_quantized
     _expose_weights(module, as_floats=not is_quantized)
     if is_quantized:
         _keep_requantization(module)
+        _bar_floats(module)
         _read_apart(module)
     else:
         _read_floats(module)
@@ -117,6 +118,33 @@ def _keep_requantization(module: GraphModule) -> None:
         with module.graph.inserting_before(node):
             passed = module.graph.call_function(torch.ops.aten.relu.default, (before,))
         node.replace_input_with(before, passed)
+
+
+def ways_out(graph: Graph) -> list[Node]:
+    """The clones through which what computes in float reads int8 tensors."""
+    import torch
+
+    operators, clone = torch.ops.quantized_decomposed, torch.ops.aten.clone.default
+    return [
+        node
+        for node in graph.nodes
+        if node.target is clone
+        and node.args[0].target is operators.dequantize_per_tensor.default
+        and any(user.target is not operators.quantize_per_tensor.default for user in node.users)
+    ]
+
+
+def _bar_floats(module: GraphModule) -> None:
+    """A FLOOR stands where values leave the integers, for `without_barriers` to take out of the converted file.
+
+    The converter takes a float operator between a dequantize and a quantize node for an integer one, and makes up the
+    scales that it lacks. FLOOR has no integer kernel, and is left as it is.
+    """
+    import torch
+
+    for node in ways_out(module.graph):
+        node.target = torch.ops.aten.floor.default
+    module.recompile()
 
 
 def _read_apart(module: GraphModule) -> None:

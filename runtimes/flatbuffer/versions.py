@@ -22,6 +22,8 @@ FIRST = {"BROADCAST_TO": 2}
 """Operators whose first version was withdrawn."""
 
 NO_RELEASE = "-"
+DENSE_PER_CHANNEL = "2.14"
+"""The oldest release in which dense layers with one int8 scale for each output were run and found right."""
 RELEASES = {
     "ABS": "1.13 2.4 2.5 2.6 2.12",
     "ADD": "1.5 1.14 2.4 2.6 2.13 2.23",
@@ -198,7 +200,15 @@ def _release(operator: Operator) -> str | None:
     release = releases[operator.version - 1]
     if release == NO_RELEASE:
         return None
+    if _is_dense_per_channel(operator):
+        release = max(release, DENSE_PER_CHANNEL, key=_order)
     return release if release.count(".") == 2 else f"{release}.0"
+
+
+def _is_dense_per_channel(operator: Operator) -> bool:
+    """Whether a dense integer layer has one scale for each output: no version of the operator says so."""
+    weights = operator.inputs[1] if operator.name == "FULLY_CONNECTED" else None
+    return weights is not None and len(weights.scales) > 1
 
 
 def _order(version: str) -> tuple[int, ...]:

@@ -119,6 +119,44 @@ class Series(nn.Module):
         return self.head(torch.relu(self.first(x.mean(1))).mean(2))
 
 
+class Gated(nn.Module):
+    """The end of a mobile block: hard sigmoid gates, GELU, and numbers in the formula."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.squeeze, self.excite = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.hardswish(self.first(x) * 1.5 + 0.25)
+        gates = functional.hardsigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+        return self.head(functional.gelu(x * gates).mean((2, 3)) / 2)
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer over the rows of an image."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layer, self.head = getattr(nn, kind)(48, 8, batch_first=True), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x.permute(0, 2, 1, 3).reshape(x.shape[0], 16, 48))[0][:, -1])
+
+
+class Encoder(nn.Module):
+    """torch's own transformer encoder layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(48, 32), nn.Linear(32, 10)
+        self.layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, activation="gelu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.permute(0, 2, 1, 3).reshape(x.shape[0], 16, 48)
+        return self.head(self.layer(self.embed(rows)).mean(1))
+
+
 def images(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
 
@@ -131,8 +169,8 @@ def quantized(make_recipe: Callable[..., Recipe], make_context: Any) -> State:
         recipe = make_recipe(compress={"quantize": {"calibration": {"samples": 64}, **quantize}})
         context = make_context(calibration=(images(64), torch.arange(64) % 10))
         state = ModelState((InputSpec("image", (1, *SHAPE)),), module.eval())
-        steps = [step.for_target(TARGET, recipe) for step in (Calibrate, InsertQuantization)]
-        for step in (Export(), FoldBatchnorm(), *steps):
+        steps = [step.for_target(TARGET, recipe) for step in (Export, Calibrate, InsertQuantization)]
+        for step in (steps[0], FoldBatchnorm(), *steps[1:]):
             state = manager.run(step, state, context)
         return state
 
@@ -150,6 +188,10 @@ def check(state: ModelState, folder: Path) -> None:
     assert emitted.coverage.quantized == emitted.coverage.eligible > 0
     assert (emitted.coverage.float_operators, emitted.coverage.conversions) == ((), 0)
     assert {tensor.dtype for tensor in tensors(read(folder / MODEL))} <= {"int8", "int32"}
+    check_outputs(state, folder, emitted)
+
+
+def check_outputs(state: ModelState, folder: Path, emitted: Emitted) -> None:
     samples = images(200, 5)
     wanted, step = simulated(state, samples), state.attachments["quantization"]["output_steps"][0]
     with open_runner("tflite", LocalDevice(), folder / MODEL, 1, emitted.ports) as runner:
@@ -189,10 +231,19 @@ def test_the_usual_structures_are_integer_and_compute_what_was_simulated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Segmentation, Classes, Mixed, Activations, Products, Series])
+@pytest.mark.parametrize("kind", [Segmentation, Classes, Mixed, Activations, Products, Series, Gated])
 def test_heads_are_integer_too(kind: type[nn.Module], quantized: State, tmp_path: Path) -> None:
     torch.manual_seed(0)
     check(quantized(kind()), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_recurrent_layers_are_integer_step_by_step(kind: str, quantized: State, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    check(quantized(Recurrent(kind)), tmp_path)
+    once = 8 * (3 if kind == "GRU" else 4) * (48 + 8)
+    assert sum(len(buffer.data) for buffer in read(tmp_path / MODEL).buffers if buffer.data is not None) < 2 * once
 
 
 def test_every_scale_is_the_graphs(networks: ModuleType, quantized: State, tmp_path: Path) -> None:
@@ -214,8 +265,6 @@ def test_every_scale_is_the_graphs(networks: ModuleType, quantized: State, tmp_p
         for tensor in operator.inputs + operator.outputs:
             if tensor is None or tensor.dtype != "int8":
                 continue
-            if operator.name == "FULLY_CONNECTED" and tensor.is_constant:
-                assert len(tensor.scales) == 1
             if tensor.is_constant:
                 assert tuple(np.unique(tensor.scales)) in {tuple(np.unique(each)) for each in weights}
             else:
@@ -229,16 +278,32 @@ def test_every_scale_is_the_graphs(networks: ModuleType, quantized: State, tmp_p
     assert transposes(tmp_path / MODEL) == ()
 
 
-def test_a_float_layer_that_the_converter_quantizes_all_the_same_is_refused(
-    networks: ModuleType, quantized: State, tmp_path: Path
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", ["first", "second", "third"])
+def test_a_layer_that_the_recipe_keeps_is_float_between_integers(
+    kept: str, networks: ModuleType, quantized: State, tmp_path: Path
 ) -> None:
-    """litert-torch takes a float convolution between integer ones for an integer one, with scales that it makes up."""
-    state = quantized(networks.random(networks.Plain), keep_float=["second"])
-    with pytest.raises(
-        StepError, match=r"with scales of its own, where the plan keeps second\.0 in float: .*keep_float"
-    ):
-        TfliteEmitter().emit(state, TARGET, tmp_path)
-    assert not (tmp_path / MODEL).exists()
+    """litert-torch alone would quantize it, with scales that it makes up."""
+    state = quantized(networks.random(networks.Plain), keep_float=[kept], allow_float=True)
+    emitted = TfliteEmitter().emit(state, TARGET, tmp_path)
+    assert (emitted.coverage.eligible - emitted.coverage.quantized, emitted.coverage.float_operators) == (
+        1,
+        (("CONV_2D", 1),),
+    )
+    check_outputs(state, tmp_path, emitted)
+
+
+@pytest.mark.slow
+def test_a_transformer_encoder_is_integer_but_for_its_norms(quantized: State, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(InputError, match="no int8 kernel for layer_norm"):
+        quantized(Encoder())
+    state = quantized(Encoder(), allow_float=True)
+    emitted = TfliteEmitter().emit(state, TARGET, tmp_path)
+    assert emitted.coverage.quantized == emitted.coverage.eligible == 6
+    norms = {"ADD", "MEAN", "MUL", "RESHAPE", "RSQRT", "SQUARED_DIFFERENCE", "SUB"}
+    assert {name for name, _ in emitted.coverage.float_operators} <= norms
+    check_outputs(state, tmp_path, emitted)
 
 
 def test_the_same_state_gives_the_same_bytes(networks: ModuleType, quantized: State, tmp_path: Path) -> None:
@@ -293,8 +358,8 @@ def test_floats_go_in_and_out_where_the_recipe_wants_them(
 
 
 def test_an_operator_without_an_int8_kernel_is_named_before_anything_is_converted(quantized: State) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10))
-    with pytest.raises(InputError, match=r"allow_float: true, got 1: no int8 kernel for gelu"):
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Softplus(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10))
+    with pytest.raises(InputError, match=r"allow_float: true, got 1: no int8 kernel for softplus"):
         quantized(network)
 
 

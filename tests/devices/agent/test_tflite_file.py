@@ -20,7 +20,9 @@ def test_names_come_from_the_signature_and_values_in_the_order_of_execution(tfli
 
 
 def test_a_file_that_was_cut_short_is_refused_wherever_the_cut_is(tflite_artifact: Path, tmp_path: Path) -> None:
+    """The labels in a zip archive behind the model are no part of what an interpreter reads."""
     content, cut = tflite_artifact.read_bytes(), tmp_path / "cut.tflite"
+    content = content[: content.index(b"PK\x03\x04")]
     for length in range(0, len(content) - 16, STEPS_OF_A_CUT):
         cut.write_bytes(content[:length])
         with pytest.raises(AgentError, match=r"expected a (whole )?TFLite file"):
