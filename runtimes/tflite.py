@@ -6,7 +6,7 @@ Two libraries run such files: ai-edge-litert, and the older tflite-runtime that 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -121,6 +121,8 @@ def _emitted(state: ModelState, target: Target, out: Path, lowest_runtime: str) 
     from .flatbuffer.micro import write_c_array
 
     found = coverage(out / MODEL)
+    if state.attachments.get("stored_weights", {}).get("mode") == "weight-only":
+        found = replace(found, left=(), float_operators=())  # as the recipe asked
     summary = state.attachments.get("quantization")
     if summary is not None and not summary["allow_float"]:
         _refuse_float(found.left, found.float_operators)
