@@ -84,6 +84,10 @@ class Int8(_Sourced):
     """Operators that are taken apart into kernels: lstm, gru, hardsigmoid, scaled_dot_product_attention."""
     integer_only: bool = False
     """An artifact holds no float operator, and inputs and outputs are int8, unless the recipe says otherwise."""
+    fused_residuals: Names = ()
+    """Sums that the kernel before takes in: its own value stays as it is, the other operand is read in int8."""
+    least_features: int = Field(default=1, ge=1)
+    """Matrix products (linear) with fewer inputs or outputs stay in float."""
 
 
 class StoredWeights(_Sourced):
@@ -99,7 +103,7 @@ class StoredWeights(_Sourced):
 class Float16(_Sourced):
     """Weights are stored in float16."""
 
-    computed_in: Literal["float32"]
+    computed_in: Literal["float32", "float16"]
     """What the runtime computes in with them."""
 
 
@@ -140,16 +144,30 @@ class Delegate(_Sourced):
     """TensorFlow Lite's operators that it takes, in the names of its schema (CONV_2D)."""
 
 
+class Gpu(_Sourced):
+    """An NVIDIA GPU, and the line of TensorRT that builds its engines."""
+
+    compute_capability: str = Field(pattern="^[0-9]+[.][0-9]$")
+    runtime_line: Literal["tensorrt-10", "tensorrt-rtx"]
+    precisions: Names
+    """What the runtime computes in there: fp32, tf32, fp16, bf16, int8, fp8."""
+    sparsity_2_4: bool
+    """Whether tensor cores skip the zeros of weights of which two in four are zero."""
+    latest_opset: int = Field(ge=13)
+    """The newest ONNX operator set that the runtime's parser knows."""
+
+
 class Target(_Part):
     """One device profile. See docs/writing-a-target.md for every key."""
 
     name: str = Field(pattern=NAME_FORM)
     summary: str
-    runtime: Literal["onnxruntime", "tflite"]
+    runtime: Literal["onnxruntime", "tflite", "tensorrt"]
     isa: Isa
     threads: int = Field(default=1, ge=1)
     hardware: Hardware | None = None
     quantization: Quantization = Quantization()
     pruning: Pruning | None = None
     micro: Micro | None = None
+    gpu: Gpu | None = None
     delegates: dict[str, Delegate] = {}

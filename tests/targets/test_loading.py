@@ -186,13 +186,13 @@ threads: 1.5
             "board.yaml: threads: expected each key once, got it again in line 20",
             "board.yaml: name: expected text of the form ^[a-z0-9][a-z0-9.-]*$, got 'My_Board'",
             "board.yaml: summary: expected text, got 3",
-            "board.yaml: runtime: expected 'onnxruntime' or 'tflite', got 'onnxrutime'",
+            "board.yaml: runtime: expected 'onnxruntime', 'tflite' or 'tensorrt', got 'onnxrutime'",
             "board.yaml: isa.source: expected a value, got nothing: the key is missing",
             "board.yaml: isa.architecture: expected 'x86_64', 'aarch64' or 'armv7e-m', got 'arm64'",
             "board.yaml: isa.flags.1: expected text, got 1",
             "board.yaml: threads: expected a valid integer, got 1.5",
-            "board.yaml: hardwear: expected one of the keys delegates, hardware, isa, micro, name, pruning,"
-            " quantization, runtime, summary, threads, got an unknown key (did you mean 'hardware'?)",
+            "board.yaml: hardwear: expected one of the keys delegates, gpu, hardware, isa, micro, name,"
+            " pruning, quantization, runtime, summary, threads, got an unknown key (did you mean 'hardware'?)",
             "board.yaml: quantization.int8_static.activations: expected 'uint8' or 'int8', got 'uint4'",
             "board.yaml: quantization.int8_static.symmetric_activations: expected true or false, got 'off'",
             "board.yaml: quantization.int8_static.weight_bits: expected a valid integer, got '2:4'",
@@ -327,9 +327,9 @@ def test_a_copy_of_a_built_in_profile_clashes_with_nothing(write: Write, tmp_pat
 
 
 def of(architecture: str) -> list[Target]:
-    """The built-in profiles of that architecture."""
+    """The built-in profiles of processors of that architecture."""
     every = (load_target(name, Path("/")) for name in builtin_names())
-    return [target for target in every if target.isa.architecture == architecture]
+    return [target for target in every if target.isa.architecture == architecture and target.gpu is None]
 
 
 def test_matching_takes_the_profile_that_asks_for_most() -> None:
@@ -340,6 +340,12 @@ def test_matching_takes_the_profile_that_asks_for_most() -> None:
     everything = frozenset(flag for target in of("x86_64") for flag in target.isa.flags)
     assert matching("x86_64", everything).name == "x86-avx512-vnni"
     assert matching("aarch64", everything | {"fp", "asimd", "asimddp"}).name == "arm64-cortex-a76"
+
+
+def test_matching_takes_no_profile_of_a_gpu() -> None:
+    with pytest.raises(InputError) as caught:
+        matching("x86_64", frozenset())
+    assert "nvidia" not in str(caught.value)
 
 
 def test_matching_says_for_each_profile_what_is_missing() -> None:

@@ -14,7 +14,7 @@ EVERY = [load_target(name, Path("/")) for name in builtin_names()]
 def test_every_shipped_profile_loads_and_is_called_like_its_file(name: str) -> None:
     target = load_target(name, Path("/"))
     assert target.name == name
-    assert target.isa.flags or target.micro is not None
+    assert target.isa.flags or target.micro is not None or target.gpu is not None
     assert target.quantization.int8_static is not None
 
 
@@ -40,9 +40,36 @@ def test_tflite_targets_keep_the_published_quantization_specification(target: Ta
     assert int8.integer_only
 
 
+@pytest.mark.parametrize("target", [each for each in EVERY if each.runtime == "tensorrt"], ids=lambda each: each.name)
+def test_tensorrt_targets_are_symmetric_and_keep_their_biases_float(target: Target) -> None:
+    """https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html"""
+    int8, gpu = target.quantization.int8_static, target.gpu
+    assert int8 is not None
+    assert gpu is not None
+    assert (int8.activations, int8.symmetric_activations, int8.bias) == ("int8", True, "float32")
+    assert (int8.weight_bits, int8.weight_granularity) == (8, "per-channel")
+    assert set(int8.float_outputs) == set(int8.kernels)
+    assert {"fp32", "fp16", "int8"} <= set(gpu.precisions) <= {"fp32", "tf32", "fp16", "bf16", "int8", "fp8"}
+
+
+def test_tensor_cores_have_what_their_generation_brought() -> None:
+    """TF32, BF16 and 2:4 sparsity came with Ampere (8.0), FP8 with Ada (8.9)."""
+    gpus = [target.gpu for target in EVERY if target.gpu is not None]
+    assert len(gpus) == len({gpu.compute_capability for gpu in gpus}) == 6
+    for gpu in gpus:
+        capability = float(gpu.compute_capability)
+        assert gpu.sparsity_2_4 == ("bf16" in gpu.precisions) == ("tf32" in gpu.precisions) == (capability >= 8.0)
+        assert ("fp8" in gpu.precisions) == (capability >= 8.9)
+
+
+def test_the_runtime_of_a_gpu_is_tensorrt_and_of_tensorrt_a_gpu() -> None:
+    assert all((target.gpu is not None) == (target.runtime == "tensorrt") for target in EVERY)
+
+
 def test_what_a_profile_says_of_itself_hangs_together() -> None:
     for target in EVERY:
         int8 = target.quantization.int8_static
         assert int8 is not None
         assert {*int8.shared_scale, *int8.fixed_outputs} <= set(int8.kernels)
         assert not set(int8.kernels) & set(int8.same_scale)
+        assert not set(int8.kernels) & set(int8.fused_residuals)
