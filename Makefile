@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel -c constraints.txt
 	$(BIN)/python -m pip install --quiet torch -c constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnxruntime,tflite,examples,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnxruntime,tflite,nvidia-rtx,examples,dev]'
 	@mkdir -p $(VENV)/typing && ln -sfn "$(CURDIR)" $(VENV)/typing/edgewright
 	@$(BIN)/edgewright devices make tflite-runtime || echo "the tests with the old TFLite interpreter will be skipped"
 	@$(BIN)/edgewright devices make qemu-cortex-a72 || echo "the tests on emulated ARM will be skipped"
