@@ -61,6 +61,14 @@ def activation_grid(low: float, high: float, grid: Grid) -> ActivationGrid:
     return ActivationGrid(float(scale), zero_point, lowest, highest, grid.dtype)
 
 
+def bounds_of(grid: ActivationGrid, is_symmetric: bool) -> tuple[float, float]:
+    """The range [low, high] for which `activation_grid` gives this very grid, to the bit."""
+    if is_symmetric:
+        reach = (grid.highest - grid.zero_point) * grid.scale
+        return -reach, reach
+    return (grid.lowest - grid.zero_point) * grid.scale, (grid.highest - grid.zero_point) * grid.scale
+
+
 def weight_scales(weight: Tensor, limit: int, granularity: str, floor: Tensor) -> Tensor:
     """One scale per output channel (axis 0), normal and never below `floor` (C,); all equal where per-tensor.
 

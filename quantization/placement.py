@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..ir.graph import is_constant, is_float_tensor, module_names, nodes_in, operator, outputs_of
+from .residuals import residuals
 from .rules import FixedGrid, Rules
 
 if TYPE_CHECKING:
@@ -63,15 +64,16 @@ def place(graph: Graph, rules: Rules, keep_float: Iterable[str] = ()) -> Placeme
     for node in graph.nodes:
         if operator(node) not in WEIGHTED:
             continue
-        if reason := why_float(node, rules.kernels, keep):
+        if reason := why_float(node, rules.kernels, keep) or _why_small(node, rules.least_features):
             left_float[layer_name(node)] = reason
         else:
             chosen[node] = None
-    wanted = _wanted(chosen, rules)
+    sums = residuals(graph.nodes, chosen, rules.fused_residuals)
+    wanted = _wanted(chosen, rules, sums)
     while joiners := [node for node in graph.nodes if node not in chosen and _joins(node, wanted, rules, keep)]:
         chosen.update(dict.fromkeys(joiners))
-        wanted = _wanted(chosen, rules)
-    return _placement(graph, rules, chosen, wanted, left_float, keep)
+        wanted = _wanted(chosen, rules, sums)
+    return _placement(graph, rules, chosen, sums, wanted, left_float, keep)
 
 
 def layer_name(node: Node) -> str:
@@ -122,9 +124,18 @@ def why_float(node: Node, kernels: tuple[str, ...], keep: tuple[str, ...]) -> st
     return ""
 
 
-def _wanted(chosen: Iterable[Node], rules: Rules) -> dict[Node, None]:
+def _why_small(node: Node, least: int) -> str:
+    """Why a matrix product is too small for int8 kernels; empty where it is not one, or large enough."""
+    if operator(node) != "linear":
+        return ""
+    outputs, inputs = node.args[1].meta["val"].shape  # type: ignore[union-attr]
+    why = f"it has {inputs} inputs and {outputs} outputs, and with fewer than {least} int8 is not worth it"
+    return why if min(outputs, inputs) < least else ""
+
+
+def _wanted(chosen: Iterable[Node], rules: Rules, sums: Mapping[Node, Node]) -> dict[Node, None]:
     """The tensors that must be in int8 for the chosen kernels; same-scale operators pass the want to their input."""
-    waiting = [tensor for node in chosen for tensor in activations(node)]
+    waiting = [*sums.values(), *(tensor for node in chosen for tensor in activations(node))]
     waiting += [tail(node, rules) for node in chosen if operator(node) not in rules.float_outputs]
     wanted: dict[Node, None] = {}
     while waiting:
@@ -202,6 +213,7 @@ def _placement(
     graph: Graph,
     rules: Rules,
     chosen: Mapping[Node, None],
+    sums: Mapping[Node, Node],
     wanted: Mapping[Node, None],
     left_float: Mapping[str, str],
     keep: tuple[str, ...],
@@ -209,8 +221,8 @@ def _placement(
     groups: dict[str, str] = {}
     observed: dict[str, str] = {}
     fixed: dict[str, FixedGrid] = {}
-    consumers = {node.name for node in chosen}
-    computed = {tail(node, rules).name for node in chosen}
+    consumers = {node.name for node in (*chosen, *sums)}
+    computed = {tail(node, rules).name for node in (*chosen, *sums)}
     for node in graph.nodes:
         if node not in wanted:
             continue
@@ -239,11 +251,8 @@ def _placement(
         if groups[tensor.name] != groups[node.name]
     }
     inside = {*computed, *consumers}
-    islands = {
-        node.name: operator(node)
-        for node in graph.nodes
-        if operator(node) not in rules.same_scale and _is_island(node, inside, keep)
-    }
+    unmoved = [node for node in graph.nodes if operator(node) not in rules.same_scale]
+    islands = {node.name: operator(node) for node in unmoved if _is_island(node, inside, keep)}
     return Placement(
         groups=groups,
         observed=observed,

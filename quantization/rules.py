@@ -38,6 +38,10 @@ class Rules:
     """Kernels whose output has the same scale always."""
     integer_only: bool = False
     """Whatever has a kernel is computed in int8, at the model's inputs and outputs too."""
+    fused_residuals: tuple[str, ...] = ()
+    """Sums that the kernel before takes in: its own value stays as it is, the other operand is read in int8."""
+    least_features: int = 1
+    """Linear layers with fewer inputs or outputs stay in float."""
 
     @classmethod
     def of(cls, int8: Int8) -> Rules:
@@ -52,6 +56,8 @@ class Rules:
             shared_scale=int8.shared_scale,
             fixed_outputs=fixed,
             integer_only=int8.integer_only,
+            fused_residuals=int8.fused_residuals,
+            least_features=int8.least_features,
         )
 
     def fixed(self, name: str) -> FixedGrid | None:

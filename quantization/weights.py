@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..ir.graph import add_tensor, operator, read_tensor, tensor_of
@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 class WeightStore:
     """Puts integers in place of a graph's weights; a weight that several layers share is stored once.
 
-    `granularity` is per-channel or per-tensor; layers of the kinds in `per_tensor` have one scale in any case.
+    `granularity` is per-channel or per-tensor; layers of the kinds in `per_tensor` have one scale in any case. Weights
+    named in `trained` have the scales (C,) given there, unless those are too small for a bias.
     """
 
-    def __init__(self, module: GraphModule, bits: int, granularity: str, per_tensor: Iterable[str]) -> None:
+    def __init__(
+        self,
+        module: GraphModule,
+        bits: int,
+        granularity: str,
+        per_tensor: Iterable[str],
+        trained: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
         self._module, self._limit, self._granularity = module, 2 ** (bits - 1) - 1, granularity
-        self._per_tensor = frozenset(per_tensor)
+        self._per_tensor, self._trained = frozenset(per_tensor), trained or {}
         self._stored: dict[str, tuple[str, str, str]] = {}
 
     def weight(self, node: Node, floor: Tensor) -> tuple[Node, Tensor]:
@@ -34,13 +42,21 @@ class WeightStore:
         axis, name = channel_axis(node), str(node.args[1].target)  # type: ignore[union-attr]
         if name not in self._stored:
             weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
-            granularity = "per-tensor" if operator(node) in self._per_tensor else self._granularity
-            scales = weight_scales(weight.transpose(0, axis), self._limit, granularity, floor)
+            scales = self._scales(name, weight.transpose(0, axis), operator(node), floor)
             along = [-1 if index == axis else 1 for index in range(weight.dim())]
             values = (weight / scales.reshape(along)).round().clamp(-self._limit, self._limit).to(torch.int8)
             self._stored[name] = self._store(name, "weight", values, scales)
         stored = self._stored[name]
         return self._dequantize(stored, axis, self._limit, torch.int8), self._module.get_buffer(stored[1])
+
+    def _scales(self, name: str, weight: Tensor, kind: str, floor: Tensor) -> Tensor:
+        import torch
+
+        granularity = "per-tensor" if kind in self._per_tensor else self._granularity
+        if name not in self._trained:
+            return weight_scales(weight, self._limit, granularity, floor)
+        scales = torch.maximum(torch.tensor(self._trained[name]), floor)
+        return scales.max().expand_as(scales).clone() if granularity == "per-tensor" else scales
 
     def bias(self, node: Node, scales: Tensor, step: float) -> Node:
         """The layer's dequantized int32 bias, on the grid input step times weight scale.

@@ -59,7 +59,8 @@ def own_names(folder: Path | None = None) -> tuple[str, ...]:
 def matching(architecture: str, flags: frozenset[str]) -> Target:
     """The built-in profile whose instruction set is all there; of several, the one that asks for most.
 
-    A processor's, never a GPU's: those are asked for by name. InputError, with what each profile would need, where none fits.
+    A processor's, never a GPU's: those are asked for by name. InputError, with what each profile would need, where
+    none fits.
     """
     every = [load_target(name, Path("/")) for name in builtin_names()]
     every = [target for target in every if target.gpu is None]

@@ -334,3 +334,58 @@ def test_an_activation_behind_what_takes_none_is_a_kernel_of_its_own(integer_rul
     assert {joined.name, outer.name} <= set(placement.groups)
     assert inner.args[0].name not in placement.groups  # type: ignore[union-attr]
     assert placement.groups[outer.name] != placement.groups[joined.name]
+
+
+@pytest.fixture
+def tensorrt_rules() -> Rules:
+    int8 = load_target("nvidia-rtx-ada").quantization.int8_static
+    assert int8 is not None
+    return Rules.of(int8)
+
+
+def test_tensorrt_quantizes_what_layers_read_and_not_what_they_hand_out(tensorrt_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: net.second(net.first(x).relu()).sigmoid())
+    placement = place(graph, tensorrt_rules)
+    assert held(graph, placement) == ["placeholder", "relu"]
+    assert [layer.input for layer in placement.layers] == ["x", nodes(graph, "relu")[0].name]
+
+
+def test_tensorrt_reads_the_residual_of_a_fused_sum_in_int8(tensorrt_rules: Rules) -> None:
+    """The second layer's own value stays in its accumulators; the sum behind the activation is int8 for everyone."""
+
+    def forward(net: Network, x: Tensor) -> Tensor:
+        start = net.first(x).relu()
+        total = (net.second(start) + start).relu()
+        return net.block(total) + total
+
+    graph = graph_of(forward)
+    placement = place(graph, tensorrt_rules)
+    assert held(graph, placement) == ["placeholder", "relu", "relu"]
+    add = nodes(graph, "add")[0]
+    assert add.name in placement.consumers
+    assert nodes(graph, "conv2d")[1].name not in placement.groups
+    assert nodes(graph, "relu")[1].name in placement.computed
+
+
+def test_a_sum_of_layers_that_stay_float_is_float(tensorrt_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: (y := net.first(x).relu()) + net.second(y))
+    placement = place(graph, tensorrt_rules, keep_float=["second"])
+    assert held(graph, placement) == ["placeholder"]
+    assert nodes(graph, "add")[0].name not in placement.consumers
+
+
+def test_int8_goes_through_a_pool_that_only_selects(tensorrt_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: net.second(functional.max_pool2d(net.first(x).relu(), 2)))
+    placement = place(graph, tensorrt_rules)
+    assert held(graph, placement) == ["placeholder", "relu", "max_pool2d"]
+    assert len(set(placement.groups.values())) == 2
+
+
+def test_small_matrix_products_stay_float_and_say_why(tensorrt_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: net.head(net.first(x).mean((2, 3))))
+    placement = place(graph, tensorrt_rules)
+    assert placement.left_float == {
+        "head": "it has 8 inputs and 10 outputs, and with fewer than 16 int8 is not worth it"
+    }
+    placement = place(graph, replace(tensorrt_rules, least_features=8))
+    assert placement.left_float == {}

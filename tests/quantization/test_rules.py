@@ -22,3 +22,10 @@ def test_what_a_profile_leaves_out_is_no_rule() -> None:
     assert int8 is not None
     rules = Rules.of(int8)
     assert (rules.shared_scale, rules.fixed_outputs, rules.fused_into, rules.integer_only) == ((), (), (), False)
+
+
+def test_a_gpu_fuses_residuals_and_leaves_small_products() -> None:
+    int8 = load_target("nvidia-t4").quantization.int8_static
+    assert int8 is not None
+    rules = Rules.of(int8)
+    assert (rules.fused_residuals, rules.least_features) == (("add",), 16)
