@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Weights = Mapping[str, "Tensor"]
 Stored = tuple["Position", Weights, Weights, dict[str, Any]]
-"""A position, the weights there, the best weights so far, and the optimizer's state."""
+"""A position, the weights there, the best weights so far, and the state of what learns beside them."""
 WEIGHTS_FILE, BEST_FILE, OPTIMIZER_FILE = "weights.safetensors", "best.safetensors", "optimizer.pt"
 
 
@@ -30,6 +30,8 @@ class Position:
     step: int = 0
     epochs_without_gain: int = 0
     stopped_early: bool = False
+    seconds: float = 0.0
+    out_of_time: bool = False
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:

@@ -12,7 +12,14 @@ SEGMENT_STEPS = 100
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train. `epochs` may be a fraction; `warmup` is the part of all steps with a rising learning rate."""
+    """How to train. `epochs` may be a fraction; `warmup` is the part of all steps with a rising learning rate.
+
+    `patience` is how many epochs in a row may pass without a better held-out loss (None: all epochs are run), `minutes`
+    how long the run may take, whatever its epochs. `average` is the decay of a moving average of the weights, which
+    is then what is judged and kept (0: the weights themselves are). The samples of a step go through the network in
+    `parts`, which takes less memory and learns the same, batch statistics aside. `precision` is that of the
+    network's layers while it trains; its weights stay in float32.
+    """
 
     epochs: float
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -21,6 +28,11 @@ class TrainingOptions:
     batch_size: int = 64
     warmup: float = 0.05
     patience: int | None = None
+    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    average: float = 0.0
+    parts: int = 1
+    minutes: float | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -56,9 +68,31 @@ class Schedule:
         return step % self.steps_per_epoch == 0 or step == self.steps
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to zero (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
-        warmup = round(self.options.warmup * self.steps)
+        """That of a step: up to the options' rate while warming up, then down; constant stays there.
+
+        cosine: a line up, half a cosine down to zero (Loshchilov and Hutter 2017, arXiv:1608.03983). one-cycle: half a
+        cosine up from a 25th, another down to a 10,000th of that (Smith and Topin 2018, arXiv:1708.07120, with the
+        numbers of torch's OneCycleLR).
+        """
+        highest, warmup = self.options.learning_rate, round(self.options.warmup * self.steps)
+        if self.options.schedule == "one-cycle":
+            return _one_cycle(highest, step, self.options.warmup * self.steps - 1, self.steps - 1)
         if step < warmup:
-            return self.options.learning_rate * (step + 1) / (warmup + 1)
-        done = (step - warmup) / max(1, self.steps - warmup)
-        return self.options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            return highest * (step + 1) / (warmup + 1)
+        if self.options.schedule == "constant":
+            return highest
+        return _between(highest, 0.0, (step - warmup) / max(1, self.steps - warmup))
+
+
+def _one_cycle(highest: float, step: int, top: float, last: int) -> float:
+    """The rate of a step where the highest is reached at step `top`, which may lie between two steps."""
+    first = highest / 25
+    if top > 0 and step <= top:
+        return _between(first, highest, step / top)
+    top = max(top, 0.0)
+    return _between(highest, first / 1e4, (step - top) / ((last - top) or 1.0))
+
+
+def _between(start: float, end: float, done: float) -> float:
+    """Half a cosine from start to end, of which the part `done` is behind."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * done))

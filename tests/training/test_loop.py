@@ -8,7 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 from edgewright.ir.errors import InputError, StepError
-from edgewright.recipe.datasets import Data
-from edgewright.training.loop import TrainingOptions, TrainingResult, train
+from edgewright.recipe.datasets import Batch, Data
+from edgewright.training.loop import TrainingOptions, TrainingResult, _pieces, train
 from torch import Tensor, nn
 
 
@@ -78,10 +80,11 @@ def run(make_data: Callable[..., Data], listener: Any, tmp_path: Path) -> Callab
         seed: int = 0,
         scratch: Path = tmp_path / "scratch",
         task: str = "classification",
+        objective: Any = None,
     ) -> tuple[TrainingResult, Weights]:
         module = network() if module is None else module
         data = make_data(task, train=Points() if dataset is None else dataset)
-        result = train(module, data, task, options, seed=seed, scratch=scratch, progress=listener)
+        result = train(module, data, task, options, seed=seed, scratch=scratch, progress=listener, objective=objective)
         return result, module.state_dict()
 
     return start
@@ -343,3 +346,127 @@ def test_labels_that_do_not_fit_are_said_before_anything_is_trained(run: Any, tm
     with pytest.raises(InputError, match="class indices from 0 to 1"):
         run(nn.Linear(8, 2))
     assert not (tmp_path / "scratch").exists()
+
+
+def test_the_samples_of_a_step_in_parts_teach_the_same(run: Any, tmp_path: Path) -> None:
+    """Without batch statistics and dropout: 24 samples at once, or in five parts of four or five."""
+
+    def weights(parts: int) -> Weights:
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4)).double()
+        options = TrainingOptions(2, "sgd", batch_size=24, learning_rate=0.05, parts=parts)
+        dataset = Points()
+        dataset.points = dataset.points.double()
+        dataset.__class__ = Doubles
+        found: Weights = run(module, options, dataset, scratch=tmp_path / f"{parts}")[1]
+        return found
+
+    whole, parts = weights(1), weights(5)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor)  # float64, in which only the order of sums differs
+
+
+class Doubles(Points):
+    """Points of double precision, without noise."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.points[index], self.labels[index]
+
+
+@pytest.mark.parametrize(
+    ("count", "parts", "sizes"), [(9, 2, [4, 5]), (3, 4, [3]), (1, 4, [1]), (8, 4, [2] * 4), (7, 9, [2, 2, 3])]
+)
+def test_no_part_of_a_step_has_one_sample(count: int, parts: int, sizes: list[int]) -> None:
+    assert [piece.stop - piece.start for piece in _pieces(count, parts)] == sizes
+
+
+def test_an_average_of_the_weights_is_what_is_kept(run: Any, tmp_path: Path) -> None:
+    """With a rate that shakes the weights, their average is better than they are."""
+    options = TrainingOptions(6, "sgd", batch_size=8, learning_rate=0.5, schedule="constant")
+    plain, _ = run(options=options, scratch=tmp_path / "plain")
+    averaged, weights = run(options=replace(options, average=0.95), scratch=tmp_path / "averaged")
+    assert averaged.loss_after < plain.loss_after
+    again, _ = run(options=OPTIONS, module=loaded(weights), scratch=tmp_path / "again")
+    assert again.loss_before == averaged.loss_after
+
+
+def loaded(weights: Weights) -> nn.Module:
+    module = network()
+    module.load_state_dict(weights)
+    return module
+
+
+@pytest.mark.parametrize("options", [{"average": 0.9}, {"parts": 3}, {"schedule": "one-cycle"}, {"helped": True}])
+def test_what_a_run_learns_beside_the_weights_is_gone_on_with_too(
+    options: dict[str, Any], run: Any, tmp_path: Path
+) -> None:
+    def objective() -> Any:
+        return Helped() if "helped" in options else None
+
+    how = replace(OPTIONS, **{name: value for name, value in options.items() if name != "helped"})
+    expected = run(options=how, scratch=tmp_path / "whole", objective=objective())
+    with pytest.raises((Interrupted, InputError)):
+        run(options=how, dataset=Points(90, 200, interrupt), objective=objective())
+    found = run(options=how, objective=objective())
+    assert found[0] == expected[0]
+    assert same(found[1], expected[1])
+
+
+class Helped:
+    """The distance of the outputs to what a helper that learns along says of the inputs; weighs samples by place."""
+
+    identity = "helped"
+
+    def __init__(self) -> None:
+        torch.manual_seed(1)
+        self.helpers = (nn.Linear(8, 4),)
+        self.places: list[int] = []
+
+    def start(self, device: object) -> None:
+        self.helpers[0].to(device)  # type: ignore[call-overload]
+
+    def loss(self, network: Callable[..., Tensor], batch: Batch, samples: Any) -> Tensor:
+        self.places += samples
+        weights = torch.tensor([1 + place % 2 for place in samples]).reshape(-1, 1)
+        return ((network(*batch.inputs) - self.helpers[0](*batch.inputs)).square() * weights).mean()
+
+    def judge(self, network: Callable[..., Tensor], batch: Batch) -> Tensor:
+        return nn.functional.mse_loss(network(*batch.inputs), self.helpers[0](*batch.inputs))
+
+
+def test_an_objective_is_what_is_trained_by_and_its_helpers_learn(run: Any, tmp_path: Path) -> None:
+    objective = Helped()
+    before = copy.deepcopy(objective.helpers[0].weight)
+    result, _ = run(objective=objective, options=TrainingOptions(1, batch_size=16, learning_rate=0.02))
+    assert result.loss_after < result.loss_before
+    assert not torch.equal(objective.helpers[0].weight, before)
+    assert len(set(objective.places)) == 80  # of 81: a last step of one sample is left out
+    assert set(objective.places) <= set(range(81))
+    run()
+    assert len(list((tmp_path / "scratch").iterdir())) == 2  # not taken for the run by hard labels
+
+
+def test_a_run_whose_time_is_over_stops_with_the_best_weights(run: Any, tmp_path: Path) -> None:
+    class Slow(Points):
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            time.sleep(0.001)
+            return super().__getitem__(index)
+
+    options = TrainingOptions(10**6, batch_size=16, learning_rate=0.02, minutes=0.01)
+    result, weights = run(options=options, dataset=Slow())
+    assert result.out_of_time
+    assert 0 < result.epochs_run < 100
+    assert result.loss_after <= result.loss_before
+    again, _ = run(options=OPTIONS, module=loaded(weights), scratch=tmp_path / "again")
+    assert again.loss_before == pytest.approx(result.loss_after)
+    assert run(options=options)[0] == result  # its time is still over
+
+
+def test_layers_compute_in_bfloat16_and_weights_stay_in_float32(run: Any) -> None:
+    seen: set[torch.dtype] = set()
+    module = network()
+    module[0].register_forward_hook(lambda layer, inputs, output: seen.add(output.dtype))
+    result, weights = run(module, replace(OPTIONS, precision="bfloat16"))
+    assert seen == {torch.bfloat16}
+    assert result.loss_after < result.loss_before
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32, torch.int64}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 from edgewright.training.schedule import SEGMENT_STEPS, Schedule, TrainingOptions
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +76,32 @@ def test_the_rate_is_a_warm_up_and_half_a_cosine() -> None:
 )
 def test_steps_of_runs_that_do_not_divide(samples: int, batch_size: int, epochs: float, steps: int) -> None:
     assert Schedule(samples, TrainingOptions(epochs, batch_size=batch_size)).steps == steps
+
+
+def rates(schedule: Schedule) -> list[float]:
+    return [schedule.learning_rate(step) for step in range(schedule.steps)]
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(40, 0.3), (17, 0.25), (5, 0.5), (100, 0.05)])
+def test_one_cycle_is_torchs(steps: int, warmup: float) -> None:
+    options = TrainingOptions(1, learning_rate=0.1, batch_size=2, warmup=warmup, schedule="one-cycle")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, steps, pct_start=warmup, cycle_momentum=False)
+    expected = []
+    for _ in range(steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step() if len(expected) < steps else None
+    assert rates(Schedule(2 * steps, options)) == pytest.approx(expected)
+
+
+def test_one_cycle_without_a_warm_up_and_of_one_step_has_finite_rates() -> None:
+    for epochs in (1.0, 0.001):
+        found = rates(Schedule(100, TrainingOptions(epochs, batch_size=10, warmup=0.0, schedule="one-cycle")))
+        assert all(0 < rate <= 1e-3 for rate in found)
+    assert found == [1e-3]
+
+
+def test_a_constant_rate_stays_after_its_warm_up() -> None:
+    options = TrainingOptions(1, batch_size=10, warmup=0.2, learning_rate=1.0, schedule="constant")
+    assert rates(Schedule(100, options)) == pytest.approx([1 / 3, 2 / 3, *[1.0] * 8])
