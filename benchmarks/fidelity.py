@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+HEADINGS = ("layer", "operator", "type", "SQNR", "largest difference", "from simulated")
+NEXT_STEP = 1.5
+"""More than this many steps are more than one: half a step of slack is what rounding to the grid leaves."""
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -57,8 +61,11 @@ class LayerDifference:
 
     `against` is the other artifact's operator. `added_share` is the noise, as a part of the signal, that its output has
     more than the worst of its inputs, whose ratio is `input_sqnr_db`. Decibels are None where there is no difference,
-    and everything is None where `note` says why nothing could be compared. `largest_steps` counts in steps of the
+    and all of this is None where `note` says why nothing could be compared. `largest_steps` counts in steps of the
     tensor's own scale.
+
+    `simulated_steps` is the largest difference from what was simulated when the artifact was built, in the first
+    inference, and `simulated_equal` the share of values without any; None where nothing is known of it.
     """
 
     name: str
@@ -71,6 +78,8 @@ class LayerDifference:
     largest: float | None = None
     largest_steps: float | None = None
     note: str = ""
+    simulated_steps: float | None = None
+    simulated_equal: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,22 +110,43 @@ class Diff:
         found = [layer for layer in self.layers if layer.added_share]
         return max(found, key=lambda layer: layer.added_share or 0.0, default=None)
 
+    @property
+    def strayed(self) -> LayerDifference | None:
+        """The first layer that is more than one step from what was simulated; None where none is known to be."""
+        return next((layer for layer in self.layers if (layer.simulated_steps or 0) > NEXT_STEP), None)
+
     def to_json(self) -> dict[str, Any]:
         """The document of `diff --json`."""
-        names = {name: None if layer is None else layer.name for name, layer in self._named().items()}
+        every = {**self._named(), "strayed": self.strayed}
+        names = {name: None if layer is None else layer.name for name, layer in every.items()}
         return {"schema": 1, **asdict(self), **names}
 
     def to_text(self) -> str:
         """The layers as a table, and below it the worst, the culprit, and what has to be known."""
-        rows = [("layer", "operator", "type", "SQNR", "largest difference", "")]
+        rows: list[tuple[str, ...]] = [
+            ("layer", "operator", "type", "SQNR", "largest difference", "from simulated", "")
+        ]
         rows += [(*_row(layer), self._mark(layer)) for layer in self.layers]
+        if not (simulation := self._simulation()):
+            rows = [(*row[:5], row[6]) for row in rows]
         lines = [f"{self.artifact} against {self.against}: {self.samples} samples on {self.device}", *_aligned(rows)]
         lines += [f"only in {self.against}: {', '.join(self.left)}"] if self.left else []
         lines += [f"passes that only {self.artifact} went through: {', '.join(self.passes)}"] if self.passes else []
-        return "\n".join([*lines, *self.remarks, self._verdict()]) + "\n"
+        return "\n".join([*lines, *self.remarks, *simulation, self._verdict()]) + "\n"
 
     def _named(self) -> dict[str, LayerDifference | None]:
         return {"worst": self.worst, "culprit": self.culprit}
+
+    def _simulation(self) -> list[str]:
+        """How far the artifact is from what was simulated, and where that begins; empty where nothing is known."""
+        known = {layer.name: layer.simulated_steps for layer in self.layers if layer.simulated_steps is not None}
+        if not known:
+            return []
+        furthest = max(known, key=lambda name: known[name])
+        line = f"simulated: {len(known)} of {len(self.layers)} layers known, at most {known[furthest]:.1f} steps off"
+        if self.strayed is None:
+            return [line]
+        return [f"{line} ({furthest}); the first more than one step off: {self.strayed.name}"]
 
     def _mark(self, layer: LayerDifference) -> str:
         names = [name for name, found in self._named().items() if found is layer]
@@ -147,11 +177,14 @@ def _share(shares: Mapping[str, float], sources: Mapping[str, Sequence[str]], te
     return max((_share(shares, sources, source) for source in sources.get(tensor, ())), default=0.0)
 
 
-def _row(layer: LayerDifference) -> tuple[str, str, str, str, str]:
+def _row(layer: LayerDifference) -> tuple[str, str, str, str, str, str]:
+    simulated = "equal" if layer.simulated_steps == 0 else ""
+    if layer.simulated_steps:
+        simulated = f"{layer.simulated_steps:.1f} steps, {layer.simulated_equal or 0:.1%} equal"
     if layer.note:
-        return layer.name, layer.operator, layer.dtype, "-", layer.note
+        return layer.name, layer.operator, layer.dtype, "-", layer.note, simulated
     steps = "" if layer.largest_steps is None else f"{layer.largest_steps:.1f} steps"
-    return layer.name, layer.operator, layer.dtype, _decibels(layer.sqnr_db), steps or f"{layer.largest:.3g}"
+    return layer.name, layer.operator, layer.dtype, _decibels(layer.sqnr_db), steps or f"{layer.largest:.3g}", simulated
 
 
 def _decibels(value: float | None) -> str:

@@ -45,7 +45,7 @@ def command(
         edgewright build recipe.yaml --set compress.prune.flops=0.4 --out smaller
         edgewright build recipe.yaml --json > results.json
     """
-    from ..pipeline.build import build, exit_code
+    from ..pipeline.build import agreement, build, exit_code
     from ..pipeline.planning import targets_of
     from ..pipeline.store import Store, default_root
     from ..recipe.schema import load_recipe
@@ -58,11 +58,14 @@ def command(
     with results_only():
         results = build(loaded, targets, out, store, terminal)
     if as_json:
-        typer.echo(json.dumps({"schema": 1, "results": [result.to_json() for result in results]}, indent=2))
+        documents = {"results": [result.to_json() for result in results]}
+        pairs = [pair.to_json() for pair in agreement(results)]
+        typer.echo(json.dumps({"schema": 1, **documents, "agreement": pairs}, indent=2))
     else:
         typer.echo("".join(f"warning: {warning}\n" for warning in terminal.warnings), nl=False)
         for result in results:
             _show(result)
+        typer.echo("".join(f"\n{pair}\n" for pair in agreement(results)), nl=False)
     for result in results:
         _complain(result, terminal, as_json)
     raise typer.Exit(exit_code(results))

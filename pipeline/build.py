@@ -14,6 +14,7 @@ from ..devices.local import LocalDevice
 from ..ir.errors import EdgewrightError, InputError, Problem, StepError
 from ..runtimes import emitter
 from . import publish
+from .agreement import Agreement, agreements
 from .budget import Verdict, verdicts
 from .judge import ARTIFACT, BASELINE, Judgement, judge
 from .parity import Golden
@@ -80,6 +81,12 @@ def build(
     publish.check_writable(out)
     workshop = Workshop(recipe, store, progress)
     return tuple(_build_one(workshop, target, out, device or LocalDevice()) for target in targets)
+
+
+def agreement(results: Sequence[Result]) -> tuple[Agreement, ...]:
+    """How often the artifacts of each two targets predict the same; of those that did not fail."""
+    found = {each.target: each.judgement.summary.artifact.evaluation for each in results if each.judgement is not None}
+    return agreements(found)
 
 
 def exit_code(results: Sequence[Result]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from ..ship import manifest
 from ..ship.manifest import Manifest
 from .parity import Golden
 from .publish import BASELINE_FOLDER, GOLDEN_FOLDER, ports_of
+from .simulated import Steps, off_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,11 +56,12 @@ def diff(artifact: Path, against: Path | None, device: Device, samples: int | No
     pairs = [(layer, matched[layer.tensor]) for layer in mine.layers if layer.tensor in matched]
     with ExitStack() as stack:
         runners = [
-            stack.enter_context(mine.open(device, [pair[0] for pair in pairs])),
+            stack.enter_context(mine.open(device, [layer for layer in mine.layers if _is_kept(layer, matched)])),
             stack.enter_context(theirs.open(device, [pair[1] for pair in pairs])),
         ]
         noises, notes = _compared(runners, pairs, batches)
         off = _steps_off(mine, runners[0], golden)
+        simulated = _from_simulated(mine, runners[0], golden)
     reached = {id(layer) for layer in matched.values()} | {id(layer) for layer in _passed(matched, theirs.layers)}
     left = tuple(layer.name for layer in theirs.layers if id(layer) not in reached)
     return Diff(
@@ -67,7 +69,7 @@ def diff(artifact: Path, against: Path | None, device: Device, samples: int | No
         against=str(theirs.folder),
         device=device.name,
         samples=sum(len(next(iter(batch.values()))) for batch in batches),
-        layers=_differences(mine, matched, noises, notes),
+        layers=_with_steps(mine, _differences(mine, matched, noises, notes), simulated),
         left=left,
         passes=tuple(_pass_name(step) for step in mine.found.steps if step not in theirs.found.steps),
         remarks=(_as_always(off), *_remarks(mine, notes)),
@@ -134,6 +136,32 @@ def _steps_off(mine: _Opened, runner: Runner, golden: Golden) -> float:
     outputs = dict(zip(runner.outputs, runner.run(golden.inputs), strict=True))
     found = (parity(golden.outputs[name], outputs[name], step) for name, step in golden.steps.items())
     return max(each.largest_steps for each in found)
+
+
+def _is_kept(layer: Layer, matched: Mapping[str, Layer]) -> bool:
+    """Whether the layer's values are asked for: it has a counterpart, or integers, which can be had at no price."""
+    return layer.tensor in matched or layer.scale is not None
+
+
+def _from_simulated(mine: _Opened, runner: Runner, golden: Golden) -> dict[str, Steps]:
+    """How far each layer's tensor is from what was simulated in the first inference; of those that can be told."""
+    if not golden.layers:
+        return {}
+    shape = mine.found.inputs[0].shape
+    return off_by(runner.tensors(golden.first(shape[0] if shape else None)), mine.layers, golden.layers)
+
+
+def _with_steps(
+    mine: _Opened, found: Sequence[LayerDifference], simulated: Mapping[str, Steps]
+) -> tuple[LayerDifference, ...]:
+    """The same, with the distance from what was simulated where that is known."""
+    every = []
+    for layer, difference in zip(mine.layers, found, strict=True):
+        steps = simulated.get(layer.tensor)
+        if steps is not None:
+            difference = replace(difference, simulated_steps=steps.largest, simulated_equal=steps.share_equal)
+        every.append(difference)
+    return tuple(every)
 
 
 def _as_always(off: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ..ir.errors import InputError, Problem, StepError
 from ..ir.graph import has_open_batch
 from ..runtimes import emitter, open_runner
 from .keys import digest, own_source, runtime_version
+from .simulated import Simulated, first_off, simulate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,22 +44,28 @@ FLOAT_STEPS = 0.01
 class Golden:
     """A few inputs and the right outputs for them; `steps` are one quantization step of each output.
 
-    `allowed_steps` is how far the artifact may be from them, in its runtime on its device.
+    `allowed_steps` is how far the artifact may be from them, in its runtime on its device. `layers` are what the
+    simulated model holds inside in the first inference; empty where nothing is quantized, or only weights.
     """
 
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
     steps: dict[str, float]
     allowed_steps: float
+    layers: tuple[Simulated, ...] = ()
 
     def write(self, folder: Path) -> None:
-        """`folder` holds inputs.npz, outputs.npz and golden.json."""
+        """`folder` holds inputs.npz, outputs.npz, golden.json and, where there are layers, layers.npz."""
         import numpy as np
 
         folder.mkdir(exist_ok=True)
         np.savez(folder / "inputs.npz", **self.inputs)  # type: ignore[arg-type]
         np.savez(folder / "outputs.npz", **self.outputs)  # type: ignore[arg-type]
-        document = {"steps": self.steps, "allowed_steps": self.allowed_steps}
+        document: dict[str, Any] = {"steps": self.steps, "allowed_steps": self.allowed_steps}
+        if self.layers:
+            document["layers"] = [each.label() for each in self.layers]
+            values = {str(index): each.values for index, each in enumerate(self.layers)}
+            np.savez_compressed(folder / "layers.npz", **values)  # type: ignore[arg-type]
         (folder / "golden.json").write_text(json.dumps(document))
 
     @classmethod
@@ -66,11 +73,18 @@ class Golden:
         """The vectors that `write` wrote; no pickle is loaded."""
         document = json.loads((folder / "golden.json").read_text())
         inputs, outputs = _arrays(folder / "inputs.npz"), _arrays(folder / "outputs.npz")
+        labels = document.get("layers", [])
+        values = _arrays(folder / "layers.npz") if labels else {}
         try:
-            return cls(inputs, outputs, dict(document["steps"]), float(document["allowed_steps"]))
+            layers = tuple(Simulated(**label, values=values[str(index)]) for index, label in enumerate(labels))
+            return cls(inputs, outputs, dict(document["steps"]), float(document["allowed_steps"]), layers)
         except (KeyError, TypeError, ValueError) as error:
             expected = "steps and allowed_steps, as they were written"
             raise InputError(Problem(str(folder / "golden.json"), "", expected, str(error))) from None
+
+    def first(self, batch: int | None) -> dict[str, np.ndarray]:
+        """The inputs of the first inference of a network that takes so many samples; None: any number."""
+        return {name: values[: batch or 1] for name, values in self.inputs.items()}
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -101,6 +115,7 @@ def prove(
     parity = Parity(**json.loads((folder / "parity.json").read_text()))
     if reason := doubt(parity, emitter(made.runtime).within_one):
         message = f"verify: the {which} in {made.runtime} is not what was simulated: {reason}"
+        message += _beginning(made, device, Golden.read(folder / "golden"), workshop.inputs[0].batch)
         if not unlike:
             raise StepError(message)
         workshop.progress.warn(
@@ -123,6 +138,12 @@ def doubt(parity: Parity, within_one: float) -> str:
     )
 
 
+def _beginning(made: Made, device: Device, golden: Golden, batch: int | None) -> str:
+    """Where the difference begins, for the end of a sentence; empty where that can't be told."""
+    name = first_off(made.runtime, device, made.main, made.emitted.ports, golden.first(batch), golden.layers)
+    return f"; the first layer that is more than one step off: {name}" if name else ""
+
+
 def _write(out: Path, workshop: Workshop, made: Made, device: Device, is_unlike: bool) -> None:
     import numpy as np
 
@@ -143,7 +164,20 @@ def _write(out: Path, workshop: Workshop, made: Made, device: Device, is_unlike:
     answers = {name: values[:GOLDEN_SAMPLES] for name, values in right.items()}
     golden_steps = dict(zip(outputs, map(float, steps), strict=True))
     allowed = _allowed(bool(made.output_steps), is_unlike or emitter(made.runtime).is_portable)
-    Golden(first, answers, golden_steps, allowed).write(out / "golden")
+    golden = Golden(first, answers, golden_steps, allowed)
+    replace(golden, layers=_layers(state, golden, workshop.inputs[0].batch)).write(out / "golden")
+
+
+def _layers(state: ModelState, golden: Golden, batch: int | None) -> tuple[Simulated, ...]:
+    """What a quantized model holds inside in the first inference, filled up with its last sample as a runner does."""
+    import torch
+
+    if "quantization" not in state.attachments:
+        return ()
+    first = [torch.from_numpy(values) for values in golden.first(batch).values()]
+    missing = (batch or 1) - len(first[0])
+    filled = [torch.cat([values, *[values[-1:]] * missing]) for values in first]
+    return simulate(state.exported_program(), filled)
 
 
 def _allowed(is_quantized: bool, is_simulated: bool) -> float:

@@ -8,6 +8,8 @@ from pathlib import Path
 from ..ir.errors import InputError, Problem
 from .contract import Layer
 
+READABLE = frozenset({"onnxruntime", "tflite"})
+"""The runtimes of whose files the layers can be read."""
 INPUT = "input"
 """What the operator of a network's input is called."""
 

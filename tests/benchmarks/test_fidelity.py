@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,25 @@ def test_worst_and_culprit_are_named_and_nothing_is_dropped() -> None:
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert (document["schema"], document["worst"], document["culprit"]) == (1, "c", "b")
     assert [each["name"] for each in document["layers"]] == ["a", "b", "c", "d"]
+
+
+def test_how_far_layers_are_from_what_was_simulated_is_told_with_the_first_that_is_off() -> None:
+    distances = {"a": (0.0, 1.0), "b": (1.0, 0.9), "c": (2.0, 0.8), "d": (3.0, 0.75)}
+    layers = [
+        replace(layer(name, 30.0, 0.01), simulated_steps=steps, simulated_equal=equal)
+        for name, (steps, equal) in distances.items()
+    ]
+    found = diff(*layers, layer("e", 30.0, 0.01))
+    assert found.strayed is layers[2]
+    assert found.to_json()["strayed"] == "c"
+    lines = found.to_text().splitlines()
+    assert lines[1].split()[-2:] == ["from", "simulated"]
+    assert lines[2].endswith("equal                   <- worst, culprit")
+    assert lines[3].endswith("1.0 steps, 90.0% equal")
+    assert "simulated: 4 of 5 layers known, at most 3.0 steps off (d); the first more than one step off: c" in lines
+    near = diff(*layers[:2])
+    assert near.strayed is None
+    assert "simulated: 2 of 2 layers known, at most 1.0 steps off" in near.to_text().splitlines()
 
 
 def test_where_nothing_differs_nobody_is_blamed() -> None:

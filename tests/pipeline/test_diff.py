@@ -63,6 +63,9 @@ def test_every_layer_of_a_quantized_network_has_its_counterpart(runtime: str, qu
     assert image.largest_steps <= 0.5 + 1e-3  # half a step, and what float32 makes of it
     assert all(layer.sqnr_db is not None and layer.input_sqnr_db is not None for layer in layers)
     assert "the artifact gives exactly its golden outputs" in found.remarks[0]
+    assert [layer.simulated_steps is not None for layer in found.layers] == [True] * 4
+    assert found.strayed is None
+    assert "simulated: 4 of 4 layers known, at most 0.0 steps off" in found.to_text()
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["layers"][1]["name"] == "stem.0"
 
 
@@ -116,6 +119,10 @@ def test_a_layer_whose_weights_were_spoilt_is_the_culprit(spoilt: str, copied: C
     found = diff(artifact, None, LocalDevice())
     assert found.culprit is not None
     assert found.culprit.name == spoilt
+    assert found.strayed is not None
+    assert found.strayed.name == spoilt
+    assert found.to_text().splitlines()[-2].endswith(f"; the first more than one step off: {spoilt}")
+    assert found.to_json()["strayed"] == spoilt
 
 
 def test_layers_that_were_pruned_are_listed_and_the_way_out_is_told(built: Any) -> None:
@@ -124,6 +131,7 @@ def test_layers_that_were_pruned_are_listed_and_the_way_out_is_told(built: Any) 
     assert list(notes) == ["image", "stem.0", "body.0", "head"]
     assert any("in the other" in note for note in notes.values())
     assert notes["head"] == ""
+    assert all(layer.simulated_steps is not None for layer in found.layers), "the simulated model is pruned as well"
     assert "prune-channels" in found.passes
     assert "give that artifact as --against" in found.remarks[-1]
     assert "in the other" in found.to_text()
@@ -133,6 +141,8 @@ def test_a_float_artifact_has_no_quantization_error(built: Any) -> None:
     found = diff(built.artifact / "baseline", built.artifact / "baseline", LocalDevice())
     assert "is not quantized but perhaps in its weights: every value in it is float" in found.remarks[-1]
     assert found.layers[-1].largest_steps == 0
+    assert not any(layer.simulated_steps for layer in found.layers)
+    assert "simulated" not in found.to_text()
 
 
 def test_what_cannot_be_compared_is_refused(built: Any, quantized: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from edgewright.pipeline.parity import (
     prove,
 )
 from edgewright.pipeline.planning import baseline_plan, plan
+from edgewright.pipeline.simulated import Simulated
 from edgewright.pipeline.store import Store
 from edgewright.pipeline.workshop import Made, Workshop
 from edgewright.recipe.schema import load_recipe
@@ -76,6 +77,18 @@ def test_golden_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
             name: values.dtype for name, values in given.items()
         }
         assert all(np.array_equal(read[name], given[name]) for name in given)
+
+
+def test_what_the_simulated_model_holds_inside_lies_with_the_golden_vectors(tmp_path: Path) -> None:
+    codes = np.arange(6, dtype=np.int8).reshape(2, 3)
+    layers = (Simulated("stem", True, 0.5, -3, codes), Simulated("file", False, None, 0, codes.astype(np.float32)))
+    golden = Golden({"image": np.ones((3, 2))}, {"output": np.ones(3)}, {"output": 0.25}, 1.0, layers)
+    golden.write(tmp_path)
+    found = Golden.read(tmp_path).layers
+    assert found == layers  # but for the values, which are compared here
+    assert [each.values.dtype for each in found] == [np.int8, np.float32]
+    assert all(np.array_equal(each.values, given.values) for each, given in zip(found, layers, strict=True))
+    assert [len(golden.first(batch)["image"]) for batch in (None, 1, 2, 4)] == [1, 1, 2, 3]
 
 
 def test_golden_vectors_hold_no_code(tmp_path: Path) -> None:
@@ -137,6 +150,9 @@ def test_an_artifact_that_computes_something_else_is_an_error(workshop: Open, wr
     with pytest.raises(StepError, match="in onnxruntime is not what was simulated: they agree on") as caught:
         prove(workshop(), wrong, LocalDevice(), (), "artifact")
     assert f"expected {AGREEMENT:.0%}" in str(caught.value)
+    assert str(caught.value).endswith(
+        "; the first layer that is more than one step off: head"
+    )  # the file is float: of its values only the output can be had
 
 
 def test_on_another_machine_it_is_a_warning_that_says_what_is_not_known(
