@@ -123,9 +123,7 @@ class Diff:
 
     def to_text(self) -> str:
         """The layers as a table, and below it the worst, the culprit, and what has to be known."""
-        rows: list[tuple[str, ...]] = [
-            ("layer", "operator", "type", "SQNR", "largest difference", "from simulated", "")
-        ]
+        rows: list[tuple[str, ...]] = [(*HEADINGS, "")]
         rows += [(*_row(layer), self._mark(layer)) for layer in self.layers]
         if not (simulation := self._simulation()):
             rows = [(*row[:5], row[6]) for row in rows]

@@ -18,12 +18,16 @@ LOCAL = LocalDevice.name
 
 @dataclass(frozen=True)
 class Kind:
-    """A device that there can be: how it is found in a folder, how it is made there, and what is missing for that."""
+    """A device that there can be: how it is found in a folder, how it is made there, and what is missing for that.
+
+    `runtimes` are those that it has and no others; empty where it has whatever is installed.
+    """
 
     summary: str
     find: Callable[[Path], Device | None]
     make: Callable[[Path, Callable[[str], None]], Device]
     missing: Callable[[Path], str] = lambda folder: ""
+    runtimes: tuple[str, ...] = ()
 
 
 KINDS = {
@@ -36,6 +40,7 @@ KINDS = {
         "this machine, with tflite-runtime 2.14, the old interpreter that many boards still have",
         tflite_runtime.find,
         tflite_runtime.make,
+        runtimes=("tflite",),
     ),
     **{
         core.device: Kind(
@@ -43,6 +48,7 @@ KINDS = {
             partial(qemu_root.find, core),
             partial(qemu_root.make, core),
             qemu_root.missing,
+            runtimes=("tflite",),
         )
         for core in CORES
     },
@@ -82,6 +88,14 @@ def refuse_emulated(device: Device, command: str) -> None:
     if device.is_emulated:
         found = f"'{device.name}', which is emulated: its time says nothing about a device (verify can run there)"
         raise InputError(Problem(command, "device", "a device that computes with its own processor", found))
+
+
+def refuse_foreign(device: Device, runtime: str, artifact: Path) -> None:
+    """Nothing, where the device may have the artifact's runtime. InputError where it is made without it."""
+    kind = KINDS.get(device.name)
+    if kind is not None and kind.runtimes and runtime not in kind.runtimes:
+        expected = f"an artifact for {' or '.join(kind.runtimes)}, which is what {device.name} runs"
+        raise InputError(Problem(str(artifact), "runtime", expected, f"one for {runtime}; run it with --on {LOCAL}"))
 
 
 def _check(name: str) -> None:

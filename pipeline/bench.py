@@ -136,4 +136,5 @@ def verify(artifact: Path, device: Device) -> Verified:
 
 
 def _open(device: Device, folder: Path, found: Manifest, threads: int) -> Any:
+    registry.refuse_foreign(device, found.runtime, folder)
     return open_runner(found.runtime, device, folder / found.main, threads, ports_of(found))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..benchmarks.accuracy import parity
 from ..benchmarks.fidelity import Diff, LayerDifference, Noise, added
+from ..devices import registry
 from ..ir.errors import InputError, Problem
 from ..runtimes import open_runner
 from ..runtimes.layers import INPUT, counterparts, layers
@@ -50,6 +51,7 @@ def diff(artifact: Path, against: Path | None, device: Device, samples: int | No
     """
     mine, theirs = _opened(artifact), _opened(_other(artifact, against))
     _check_alike(mine, theirs)
+    registry.refuse_foreign(device, mine.found.runtime, artifact)
     matched = counterparts(mine.layers, theirs.layers)
     golden = Golden.read(artifact / GOLDEN_FOLDER)
     batches = _batches(golden.inputs, mine.found.inputs[0].shape, samples)

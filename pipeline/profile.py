@@ -28,6 +28,7 @@ def profile(artifact: Path, device: Device, threads: int | None, runs: int = RUN
     """
     registry.refuse_emulated(device, "profile")
     found = manifest.read(artifact)
+    registry.refuse_foreign(device, found.runtime, artifact)
     file, count = artifact / found.main, threads or found.threads
     with open_runner(found.runtime, device, file, count, ports_of(found), {"profile": True}) as runner:
         runner.warm_up(WARM_UP_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgewright.devices import registry
+from edgewright.devices import registry, tflite_runtime
 from edgewright.devices.local import LocalDevice
 from edgewright.devices.qemu import CORES, QemuDevice
 from edgewright.ir.errors import InputError
@@ -36,6 +36,17 @@ def test_an_emulated_device_can_time_nothing(tmp_path: Path) -> None:
     device = QemuDevice(CORES[0], tmp_path, "qemu-aarch64")
     with pytest.raises(InputError, match=r"bench: device: .* got 'qemu-cortex-a53', which is emulated: its time says"):
         registry.refuse_emulated(device, "bench")
+
+
+def test_a_device_refuses_artifacts_of_a_runtime_that_it_is_made_without(tmp_path: Path) -> None:
+    board = QemuDevice(CORES[1], tmp_path, "qemu-aarch64")
+    old = LocalDevice(tflite_runtime.NAME, "python")
+    for device in (board, old):
+        registry.refuse_foreign(device, "tflite", Path("out"))
+        expected = f"out: runtime: expected an artifact for tflite, which is what {device.name} runs, got one for"
+        with pytest.raises(InputError, match=f"{expected} onnxruntime; run it with --on local"):
+            registry.refuse_foreign(device, "onnxruntime", Path("out"))
+    registry.refuse_foreign(LocalDevice(), "onnxruntime", Path("out"))
 
 
 @pytest.mark.parametrize("act", [registry.device_named, lambda name, folder: registry.make(name, folder, print)])
