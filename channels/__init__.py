@@ -4,7 +4,7 @@ from typing import Literal
 
 Measure = Literal["flops", "parameters", "channels"]
 """What is counted while channels go."""
-Criterion = Literal["l1", "l2", "batchnorm", "taylor", "random"]
+Criterion = Literal["l1", "l2", "batchnorm", "taylor", "random", "geometric-median", "entropy"]
 """What says how much a channel matters."""
 Scope = Literal["global", "per-layer"]
 """Whether channels are ranked over all layers, or each layer gives the same part."""

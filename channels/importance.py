@@ -1,10 +1,10 @@
-"""How much each unit of a group matters, by five criteria. Numbers are comparable within a group only."""
+"""How much each unit of a group matters, by seven criteria. Numbers are comparable within a group only."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .groups import ChannelGroup, Member
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from ..recipe.datasets import Batch
 
+BINS = 100
+"""Bins of the histograms that entropies are taken from, as in the paper."""
 Importances = dict[ChannelGroup, list[float]]
 
 
@@ -43,6 +45,76 @@ def by_batchnorm(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importanc
         if scales:
             importances[group] = torch.stack(scales).mean(0).tolist()
     return importances
+
+
+def by_geometric_median(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importances:
+    """How far a unit's filters are from all others of their layer: what lies in the middle, the others can replace.
+
+    Filter pruning via geometric median (He et al. 2019, arXiv:1811.00250, equation 7); L2 where no layer makes them.
+    """
+    import torch
+
+    def measure(group: ChannelGroup) -> Tensor | None:
+        makers = [member for member in _weighted(module, group) if member.side == "out"]
+        filters = [_by_channel(module, member, _weight(module, member)).float() for member in makers]
+        sums = [_per_unit(torch.cdist(rows, rows).sum(1), member) for rows, member in zip(filters, makers, strict=True)]
+        return torch.stack(sums).sum(0) if sums else None
+
+    importances = by_norm(module, groups, 2)
+    found = {group: measure(group) for group in groups}
+    return importances | {group: values.tolist() for group, values in found.items() if values is not None}
+
+
+def by_entropy(module: nn.Module, groups: Sequence[ChannelGroup], batches: Iterable[Batch]) -> Importances:
+    """The entropy, in nats, of what a unit hands on: a unit that answers all samples alike tells nothing of them.
+
+    Of the values that each layer reads, averaged over places, a histogram over the samples (Luo and Wu 2017,
+    arXiv:1706.05791, section 3.2); the mean over the readers. `module` is not changed.
+    """
+    import torch
+
+    readers = {group: [member for member in _weighted(module, group) if member.side == "in"] for group in groups}
+    names = {member.module for members in readers.values() for member in members}
+    seen: dict[str, list[Tensor]] = {name: [] for name in names}
+
+    def watch(name: str) -> Any:
+        kind = type(module.get_submodule(name)).__name__
+        return lambda layer, given: seen[name].append(_averaged(given[0], kind))
+
+    hooks = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                module(*batch.inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    entropies = {name: _entropies(torch.cat(values)) for name, values in seen.items()}
+
+    def measure(members: Sequence[Member]) -> list[float]:
+        return torch.stack([_per_unit(entropies[member.module], member) for member in members]).mean(0).tolist()
+
+    return by_norm(module, groups, 2) | {group: measure(members) for group, members in readers.items() if members}
+
+
+def _averaged(values: Tensor, kind: str) -> Tensor:
+    """(N, channels): each channel's mean over all places; a linear layer's channels are its last axis."""
+    if kind == "Linear":
+        return values.reshape(len(values), -1, values.shape[-1]).mean(1)
+    return values.flatten(2).mean(2) if values.dim() > 2 else values
+
+
+def _entropies(values: Tensor) -> Tensor:
+    """The entropy of each column of (N, channels), from a histogram of BINS between its extremes; 0 where constant."""
+    import torch
+
+    low, high = values.amin(0), values.amax(0)
+    width = (high - low).clamp(min=torch.finfo(values.dtype).tiny)
+    bins = ((values - low) / width * BINS).long().clamp(max=BINS - 1)
+    counts = torch.zeros(BINS, values.shape[1]).scatter_add(0, bins, torch.ones_like(values, dtype=torch.float32))
+    shares = counts / len(values)
+    entropies: Tensor = torch.special.entr(shares).sum(0)
+    return entropies
 
 
 def by_random(groups: Sequence[ChannelGroup], seed: int) -> Importances:
@@ -90,8 +162,11 @@ def _first_order(module: nn.Module, member: Member) -> Tensor:
 
 
 def _channel_sums(module: nn.Module, member: Member, power: int) -> Tensor:
-    weight = module.get_parameter(f"{member.module}.weight").detach()
-    return _by_channel(module, member, weight).abs().pow(power).sum(1)
+    return _by_channel(module, member, _weight(module, member)).abs().pow(power).sum(1)
+
+
+def _weight(module: nn.Module, member: Member) -> Tensor:
+    return module.get_parameter(f"{member.module}.weight").detach()
 
 
 def _by_channel(module: nn.Module, member: Member, weight: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from ..channels.choice import Importance
     from ..channels.groups import ChannelGroup
     from ..channels.pruner import Rank
+    from ..recipe.datasets import Batch
     from ..recipe.schema import Prune, Recipe
     from ..targets import Target
 
-_TAYLOR_SAMPLES, _TAYLOR_BATCH = 256, 32
+_SAMPLES, _BATCH = 256, 32
+"""How many calibration samples a criterion looks at, and how many at a time."""
 _UNITS = {"flops": "multiply-accumulates", "parameters": "parameters", "channels": "channels that can go"}
 _WORTH_A_WARNING = 0.05
 """The part of the asked amount by which it may be missed without a warning."""
@@ -61,8 +63,11 @@ class PruneChannels:
 
     @property
     def reads(self) -> frozenset[str]:
-        """Gradients for taylor are taken on the calibration split; training between steps reads the train split."""
-        read = {"calibration": self.criterion == "taylor", "train": self.recover is not None and self.steps > 1}
+        """Taylor and entropy look at the calibration split; training between steps reads the train split."""
+        read = {
+            "calibration": self.criterion in ("taylor", "entropy"),
+            "train": self.recover is not None and self.steps > 1,
+        }
         return frozenset(split for split, is_read in read.items() if is_read)
 
     @classmethod
@@ -132,8 +137,13 @@ class PruneChannels:
 
     def _ranking(self, state: ModelState, context: Context) -> Rank:
         """What ranks the units of groups by this pass's criterion."""
-        from ..channels.importance import by_batchnorm, by_norm, by_random, by_taylor
+        from ..channels.importance import by_batchnorm, by_entropy, by_geometric_median, by_norm, by_random, by_taylor
         from ..training.losses import loss_for
+
+        def samples() -> Iterator[Batch]:
+            size = state.inputs[0].batch
+            batches = context.data.split("calibration").batches(size or _BATCH, limit=_SAMPLES)
+            return (batch for batch in batches if size in (None, len(batch.labels)))
 
         def rank(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importance:
             match self.criterion:
@@ -143,11 +153,12 @@ class PruneChannels:
                     return by_batchnorm(module, groups)
                 case "random":
                     return by_random(groups, context.seed)
+                case "geometric-median":
+                    return by_geometric_median(module, groups)
+                case "entropy":
+                    return by_entropy(module, groups, samples())
                 case "taylor":
-                    size = state.inputs[0].batch or _TAYLOR_BATCH
-                    batches = context.data.split("calibration").batches(size, limit=_TAYLOR_SAMPLES)
-                    whole = (batch for batch in batches if state.inputs[0].batch in (None, len(batch.labels)))
-                    return by_taylor(module, groups, whole, loss_for(context.task))
+                    return by_taylor(module, groups, samples(), loss_for(context.task))
 
         return rank
 

@@ -21,6 +21,7 @@ from ..ir import documents
 from ..ir.errors import InputError, Problem
 from .about import About
 from .parts import Names, Part, existing, some
+from .quantization import Quantize
 from .user_code import split_reference
 
 TASKS = ("classification", "multilabel", "regression")
@@ -96,7 +97,7 @@ class Prune(Part):
     flops: Ratio | None = None
     parameters: Ratio | None = None
     channels: Ratio | None = None
-    criterion: Literal["l1", "l2", "batchnorm", "taylor", "random"] = "l2"
+    criterion: Literal["l1", "l2", "batchnorm", "taylor", "geometric-median", "entropy", "random"] = "l2"
     scope: Literal["global", "per-layer"] = "global"
     granularity: Literal["channel", "element"] = "channel"
     steps: int = Field(default=1, ge=1, le=100)
@@ -122,43 +123,6 @@ class Recover(Part):
     batch_size: int = Field(default=64, ge=1)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     patience: int | None = Field(default=None, ge=1)
-
-
-class Calibration(Part):
-    """Which samples give the ranges, and how a range is chosen from what was seen."""
-
-    method: Literal["min-max", "moving-average", "percentile", "entropy", "mse"] = "mse"
-    samples: int = Field(default=256, ge=1)
-    percentile: float = Field(default=99.99, gt=50, le=100)
-
-
-class Quantize(Part):
-    """Number format of the artifact.
-
-    `static`: weights and activations are integers. `dynamic`: the weights are, and layers quantize their inputs as they
-    run. `weight-only`: the weights are stored so, and computed with as floats. float16 is stored weights only, too.
-    """
-
-    precision: Literal["int8", "float16"] = "int8"
-    mode: Literal["static", "dynamic", "weight-only"] | None = None
-    """Where absent: static for int8, weight-only for float16."""
-    calibration: Calibration = Calibration()
-    keep_float: Names = ()
-    allow_float: bool = False
-    """Whether operators without int8 kernels may stay in float where the target's artifacts are fully integer."""
-    float_interface: bool = False
-    """Whether inputs and outputs stay float where the target's artifacts take and hand out integers."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.precision == "float16" and self.mode not in (None, "weight-only"):
-            raise ValueError(f"mode weight-only, or none, with precision float16 (not {self.mode})")
-        return self
-
-    @property
-    def is_static(self) -> bool:
-        """Whether activations are integers whose ranges a calibration finds."""
-        return self.precision == "int8" and self.mode in (None, "static")
 
 
 class Compress(Part):

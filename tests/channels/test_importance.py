@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import copy
+import math
 from types import ModuleType
 
 import pytest
 import torch
 from edgewright.channels.groups import ChannelGroup
-from edgewright.channels.importance import by_batchnorm, by_norm, by_random, by_taylor
+from edgewright.channels.importance import (
+    BINS,
+    by_batchnorm,
+    by_entropy,
+    by_geometric_median,
+    by_norm,
+    by_random,
+    by_taylor,
+)
 from edgewright.channels.surgery import zero
 from edgewright.channels.walk import find_groups
 from edgewright.recipe.datasets import Batch
@@ -78,6 +87,45 @@ def test_a_unit_that_nothing_reads_is_worth_nothing(networks: ModuleType) -> Non
     importance = by_taylor(module, [group], [Batch((IMAGE,), torch.arange(8))], nn.functional.cross_entropy)[group]
     assert importance[5] == 0
     assert min(value for unit, value in enumerate(importance) if unit != 5) > 0
+
+
+def test_the_filter_in_the_middle_matters_least(networks: ModuleType) -> None:
+    """A unit whose filter is the mean of the others is nearer to them than any of them."""
+    module = networks.random(networks.Plain)
+    group = next(group for group in groups_of(module) if group.name == "second.0")
+    weight = module.get_parameter("second.0.weight")
+    with torch.no_grad():
+        weight[3] = torch.cat([weight[:3], weight[4:]]).mean(0)
+    importance = by_geometric_median(module, [group])[group]
+    assert min(range(group.units), key=importance.__getitem__) == 3
+    rows = weight.detach().flatten(1)
+    by_hand = sum(float((rows[0] - rows[other]).norm()) for other in range(len(rows)))
+    assert importance[0] == pytest.approx(by_hand, rel=torch.finfo(torch.float32).eps ** 0.5)
+
+
+def test_a_unit_that_answers_all_samples_alike_has_no_entropy(networks: ModuleType) -> None:
+    module = networks.random(networks.Plain).eval()
+    group = next(group for group in groups_of(module) if group.name == "second.0")
+    zero(module, {group: [5]})
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    importance = by_entropy(
+        module, [group], [Batch((IMAGE[:4],), torch.arange(4)), Batch((IMAGE[4:],), torch.arange(4))]
+    )
+    assert importance[group][5] == 0
+    others = [value for unit, value in enumerate(importance[group]) if unit != 5]
+    assert 0 < min(others) <= max(others) <= math.log(len(IMAGE)) + torch.finfo(torch.float32).eps * BINS
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+def test_entropy_of_values_that_are_spread_evenly(networks: ModuleType) -> None:
+    """Eight samples in eight bins: log 8 nats."""
+    module = nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor([[1.0], [0.0]]))
+    ramp = torch.arange(8.0)[:, None]
+    (group,) = find_groups(copy.deepcopy(module), (ramp,)).found
+    (first, second) = by_entropy(module, [group], [Batch((ramp,), torch.zeros(8))])[group]
+    assert (first, second) == (pytest.approx(math.log(8)), 0)
 
 
 def test_chance_depends_on_the_seed_alone(networks: ModuleType) -> None:

@@ -195,7 +195,7 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(networks:
     assert not torch.equal(first(image), other(image))
 
 
-@pytest.mark.parametrize("criterion", ["l1", "l2", "batchnorm", "taylor"])
+@pytest.mark.parametrize("criterion", ["l1", "l2", "batchnorm", "taylor", "geometric-median", "entropy"])
 def test_each_criterion_keeps_other_channels_than_chance(
     criterion: Any, networks: ModuleType, trained: nn.Module, tmp_path: Path
 ) -> None:
@@ -261,6 +261,7 @@ def test_the_text_form_round_trips(step: PruneChannels) -> None:
 def test_only_what_a_run_reads_is_declared() -> None:
     assert PruneChannels(0.5).reads == frozenset()
     assert PruneChannels(0.5, criterion="taylor").reads == {"calibration"}
+    assert PruneChannels(0.5, criterion="entropy").reads == {"calibration"}
     assert PruneChannels(0.5, steps=2, recover=TrainingOptions(1)).reads == {"train"}
 
 
