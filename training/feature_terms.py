@@ -1,0 +1,122 @@
+"""Terms of a distillation's loss that compare features, each with its weight and what learns beside the student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..ir.errors import InputError, Problem
+from .feature_losses import angle_loss, attention_loss, contrast_loss, distance_loss, hint_loss, pooled
+from .features import Place, checked, embedding_of, recorded
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Comparison = Callable[["Tensor", "Tensor"], "Tensor"]
+_CONTRASTED = 128
+"""Axes in which features are contrasted. Source: arXiv:1910.10699, whose released code has it (feat_dim)."""
+_ANGLES = 2.0
+"""The weight of angles beside distances: 50 beside 25. Source: arXiv:1904.05068, section 4.3."""
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """Which features are compared, and by what weight each kind counts beside the labels' loss.
+
+    A layer is `name`, or `name=other` where the teacher's has another name. The default weights are those of the
+    comparison whose code was released with arXiv:1910.10699 (hints 100, attention 1000, relations 25, contrast 0.8).
+    """
+
+    hints: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
+    relational: bool = False
+    contrast: bool = False
+    hint_weight: float = 100.0
+    attention_weight: float = 1000.0
+    relational_weight: float = 25.0
+    contrast_weight: float = 0.8
+
+
+@dataclass(frozen=True)
+class Term:
+    """One comparison between a place of the student and one of the teacher; `helpers` learn with the student."""
+
+    weight: float
+    student: Place
+    teacher: Place
+    compare: Comparison
+    helpers: tuple[nn.Module, ...] = ()
+
+    def loss(self, student: Mapping[Place, Tensor], teacher: Mapping[Place, Tensor]) -> Tensor:
+        """The weighed comparison of what was seen at the two places."""
+        return self.weight * self.compare(student[self.student], teacher[self.teacher])
+
+
+def terms_for(
+    options: FeatureOptions, student: nn.Module, teacher: nn.Module, example: Sequence[Tensor]
+) -> tuple[Term, ...]:
+    """The terms, helpers in the widths that the features of the example batch have.
+
+    The helpers' first weights are drawn from torch's global generator. InputError where a layer is none of the
+    network's, with the nearest names, or where features can't be compared; all at once.
+    """
+    pairs = [(key, layer) for key in ("hints", "attention") for layer in getattr(options, key)]
+    problems: list[Problem | str] = []
+    places: list[tuple[str, Place, Place]] = []
+    for key, layer in pairs:
+        own, _, other = layer.partition("=")
+        try:
+            places.append((key, checked(own, student, key, "student"), checked(other or own, teacher, key, "teacher")))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    ends = embedding_of(student), embedding_of(teacher)
+    seen, taught = (
+        _seen(student, [own for _, own, _ in places] + [ends[0]], example),
+        _seen(teacher, [other for _, _, other in places] + [ends[1]], example),
+    )
+    terms = [_layer_term(options, key, own, other, seen[own], taught[other]) for key, own, other in places]
+    if options.relational:
+        terms += [Term(options.relational_weight, *ends, distance_loss)]
+        terms += [Term(_ANGLES * options.relational_weight, *ends, angle_loss)]
+    if options.contrast:
+        terms.append(_contrast(options.contrast_weight, *ends, pooled(seen[ends[0]]), pooled(taught[ends[1]])))
+    return tuple(terms)
+
+
+def _seen(module: nn.Module, places: Sequence[Place], example: Sequence[Tensor]) -> Mapping[Place, Tensor]:
+    import torch
+
+    with torch.no_grad(), recorded(module, places) as seen:
+        module(*example)
+    return seen
+
+
+def _layer_term(options: FeatureOptions, key: str, own: Place, other: Place, student: Tensor, teacher: Tensor) -> Term:
+    is_comparable = student.ndim == teacher.ndim and (student.ndim == 4 or student.shape[1:-1] == teacher.shape[1:-1])
+    if not is_comparable or (key == "attention" and student.ndim < 3):
+        expected = "features with places, (N, C, H, W) or (N, T, C), " if key == "attention" else "features "
+        found = f"{own.layer}: {tuple(student.shape)} and {tuple(teacher.shape)}"
+        raise InputError(Problem("recipe", f"compress.distill.{key}", f"{expected}of one kind in both networks", found))
+    if key == "attention":
+        return Term(options.attention_weight, own, other, attention_loss)
+    adapter = _adapter(student, teacher)
+    return Term(options.hint_weight, own, other, lambda one, two: hint_loss(adapter(one), two), (adapter,))
+
+
+def _adapter(student: Tensor, teacher: Tensor) -> nn.Module:
+    """From the student's width to the teacher's: a 1x1 convolution, or a linear layer over the last axis."""
+    from torch import nn
+
+    if student.ndim == 4:
+        return nn.Conv2d(student.shape[1], teacher.shape[1], 1)
+    return nn.Linear(student.shape[-1], teacher.shape[-1])
+
+
+def _contrast(weight: float, own: Place, other: Place, student: Tensor, teacher: Tensor) -> Term:
+    from torch import nn
+
+    mine, its = nn.Linear(student.shape[1], _CONTRASTED), nn.Linear(teacher.shape[1], _CONTRASTED)
+    return Term(weight, own, other, lambda one, two: contrast_loss(mine(pooled(one)), its(pooled(two))), (mine, its))
