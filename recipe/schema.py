@@ -20,8 +20,11 @@ from pydantic import (
 from ..ir import documents
 from ..ir.errors import InputError, Problem
 from .about import About
+from .distillation import Distill
 from .parts import Names, Part, existing, some
 from .quantization import Quantize
+from .references import Callable, Source, callable_reference
+from .training import Recover
 from .user_code import split_reference
 
 TASKS = ("classification", "multilabel", "regression")
@@ -42,30 +45,13 @@ def _shape(value: Any) -> tuple[int | str, ...]:
     return sizes
 
 
-def _callable(value: str, info: ValidationInfo) -> str:
-    parts = split_reference(value)
-    if parts is None:
-        raise ValueError("a reference of the form file.py:callable")
-    existing(parts[0], info)
-    return value
-
-
-def _source(value: str, info: ValidationInfo) -> str:
-    if split_reference(value) is not None:
-        return _callable(value, info)
-    if not value.endswith((".pt2", ".onnx")):
-        raise ValueError("file.py:callable, a .pt2 file or an .onnx file")
-    return existing(value, info)
-
-
 def _task(value: str, info: ValidationInfo) -> str:
     if value in TASKS or split_reference(value) is not None:
-        return value if value in TASKS else _callable(value, info)
+        return value if value in TASKS else callable_reference(value, info)
     raise ValueError(f"one of {', '.join(TASKS)}, or file.py:callable")
 
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
-Callable = Annotated[str, AfterValidator(_callable)]
 
 
 class Input(Part):
@@ -78,7 +64,7 @@ class Input(Part):
 class Model(Part):
     """Where the network and its weights come from. The inputs stand in the order of the network's arguments."""
 
-    source: Annotated[str, AfterValidator(_source)]
+    source: Source
     weights: Annotated[str, AfterValidator(existing)] | None = None
     inputs: Annotated[dict[str, Input], AfterValidator(some)]
 
@@ -113,24 +99,19 @@ class Prune(Part):
         return self
 
 
-class Recover(Part):
-    """Short fine-tuning after the structure changed."""
-
-    epochs: int = Field(default=2, ge=1)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    batch_size: int = Field(default=64, ge=1)
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    patience: int | None = Field(default=None, ge=1)
-
-
 class Compress(Part):
     """What to do to the network, never in which order."""
 
     prune: Prune | None = None
     recover: Recover | None = None
+    distill: Distill | None = None
     quantize: Quantize | None = None
+
+    @model_validator(mode="after")
+    def _one_recovery(self) -> Self:
+        if self.recover is not None and self.distill is not None:
+            raise ValueError("one of recover and distill: both train the compressed network")
+        return self
 
 
 class Budget(Part):

@@ -107,8 +107,9 @@ def test_all_problems_of_a_file_are_said_at_once(write):
         "recipe.yaml: data: expected a reference of the form file.py:callable, got 'data.py'",
         "recipe.yaml: task: expected one of classification, multilabel, regression, or file.py:callable",
         "recipe.yaml: compress.prune: expected exactly one of flops, parameters and channels",
-        "recipe.yaml: compress.quantise: expected one of the keys prune, quantize, recover,"
-        " got an unknown key (did you mean 'quantize'?)",
+        "recipe.yaml: compress.quantise: expected one of the keys ",
+        "prune, quantize, recover",
+        "got an unknown key (did you mean 'quantize'?)",
         "recipe.yaml: compress.recover.epochs: expected a valid integer, got 'two'",
         "recipe.yaml: budget.latency_p95_ms: expected greater than 0, got -1",
         "recipe.yaml: targets: expected at least one, got []",
@@ -154,6 +155,14 @@ def test_repeated_keys_are_said_beside_the_schemas_problems(write):
     found = messages(write(**{"recipe.yaml": text}))
     assert "recipe.yaml: model.inputs.x.shape: expected each key once, got it again in line 2" in found
     assert any("sead: expected one of the keys" in message for message in found)
+
+
+def test_the_compressed_network_is_trained_in_one_way(write):
+    text = FULL.replace("recover: {epochs: 2, learning_rate: 1e-3}", "recover: {epochs: 2}\n      distill: {}")
+    (message,) = messages(write(**{"recipe.yaml": text, "weights.safetensors": ""}))
+    assert message.startswith(
+        "recipe.yaml: compress: expected one of recover and distill: both train the compressed network"
+    )
 
 
 def test_wrong_overrides_are_said_of_the_command_line(write):
