@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "Check an artifact's files and its golden vectors.",
     "diff": "Compare an artifact with its float baseline, layer by layer.",
     "profile": "Show how long each operator of an artifact takes.",
+    "lint": "Say what TensorRT would make of an ONNX model, without it.",
     "devices": "List where artifacts can be run, or make such a device.",
     "cache": "Show or prune the step cache.",
     "doctor": "Show what is installed, what can be used, and what is missing.",
