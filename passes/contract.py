@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 
 from ..ir.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..ir.facts import Aspect, Fact
     from ..ir.state import ModelState
     from ..recipe.datasets import Data
+    from ..recipe.other_networks import OtherNetwork
     from ..recipe.schema import Recipe
     from ..targets import Target
 
@@ -59,7 +62,9 @@ class Context:
     """What a running pass may use beside its own fields. None of it says which target is being built for.
 
     `say` records a decision and its reason in the history; `scratch` is this step's own folder, which survives a
-    kill, for checkpoints; `measure` is None where the caller can't measure.
+    kill, for checkpoints; `measure` is None where the caller can't measure. `original` gives the recipe's network as
+    it was before any pass, anew each time, and `other` another network of the recipe (see `ReadsNetworks`); they are
+    None where the caller has no recipe.
     """
 
     data: Data
@@ -69,6 +74,8 @@ class Context:
     say: Callable[[str], None]
     progress: Progress = field(default_factory=Silent)
     measure: Measure | None = None
+    original: Callable[[], nn.Module] | None = None
+    other: Callable[[OtherNetwork], nn.Module] | None = None
 
 
 class Pass(Protocol):
@@ -98,6 +105,14 @@ class Pass(Protocol):
     def run(self, state: ModelState, context: Context) -> ModelState:
         """The state with this pass's work done on it; facts, history and sha256 are the manager's to set."""
         ...
+
+
+@runtime_checkable
+class ReadsNetworks(Protocol):
+    """A pass that reads networks of the recipe beside the one that is built; the cache key has their fingerprints."""
+
+    @property
+    def networks(self) -> tuple[OtherNetwork, ...]: ...
 
 
 def breaks(step: Pass | type[Pass], fact: Fact) -> bool:

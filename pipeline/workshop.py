@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..ir.errors import EdgewrightError, StepError
 from ..ir.state import ModelState, load, save
 from ..passes import manager
-from ..passes.contract import Context
+from ..passes.contract import Context, ReadsNetworks
 from ..recipe import fingerprints, source
 from ..recipe.datasets import Data, load_data
 from ..runtimes import Coverage, Emitted, Limit, ModelNotes, Port, Ports, TensorNotes, emitter
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..ir.progress import Progress
     from ..passes.manager import Plan, PlannedStep
+    from ..recipe.other_networks import OtherNetwork
     from ..recipe.schema import Recipe
     from ..targets import Target
 
@@ -109,9 +110,14 @@ class Workshop:
         """The key before the first step, and the key after each."""
         chain = [keys.digest("model", self.model_print, [asdict(spec) for spec in self.inputs])]
         for planned in plan.steps:
-            data = {split: self.data_print(split) for split in sorted(planned.step.reads)}
-            chain.append(keys.step_key(planned.step, chain[-1], data, self.recipe.task, self.recipe.seed))
+            read = {split: self.data_print(split) for split in sorted(planned.step.reads)}
+            if isinstance(planned.step, ReadsNetworks):
+                read |= {str(other): self._network_print(other) for other in planned.step.networks}
+            chain.append(keys.step_key(planned.step, chain[-1], read, self.recipe.task, self.recipe.seed))
         return tuple(chain)
+
+    def _network_print(self, other: OtherNetwork) -> str:
+        return other.fingerprint(self.recipe, self.store.stamps)
 
     def make(self, plan: Plan, target: Target, heading: str = "") -> Made:
         """The plan's artifact for the target, from the store or made now. StepError where a step fails.
@@ -179,6 +185,8 @@ class Workshop:
             scratch=self.store.scratch(key),
             say=lambda message: None,
             progress=self.progress,
+            original=lambda: source.load_model(self.recipe),
+            other=lambda network: network.load(self.recipe),
         )
         try:
             after = manager.run(planned.step, state, context, self._probe())
