@@ -12,7 +12,7 @@ from ..channels import Criterion, Measure, Scope
 from ..ir.errors import InputError, Problem, StepError
 from ..ir.facts import CHANNELS_PRUNED, Aspect, Fact
 from ..ir.state import InputSpec, ModelState
-from ..recipe.schema import Recover
+from ..recipe.training import Recover, Training
 from ..training.schedule import TrainingOptions
 from .contract import Context, Lossy, Numerics, Skip
 
@@ -221,10 +221,11 @@ def _asked(prune: Prune) -> tuple[float, Measure]:
 
 def _recovery(recipe: Recipe) -> TrainingOptions | None:
     """The recipe's way of recovering, for as long as it wants between two steps."""
-    prune, recover = recipe.compress.prune, recipe.compress.recover or Recover()
+    prune, recover = recipe.compress.prune, recipe.compress.recover or recipe.compress.distill or Recover()
     if prune is None or not prune.recover_epochs:
         return None
-    return TrainingOptions(**{**recover.model_dump(), "epochs": prune.recover_epochs})
+    options = recover.model_dump(include=set(Training.model_fields))
+    return TrainingOptions(**{**options, "epochs": prune.recover_epochs})
 
 
 def _check_names(keep: Sequence[str], module: nn.Module) -> None:

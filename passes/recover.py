@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from ..ir.facts import RECOVERED, Aspect, Fact
+from ..ir.facts import RECOVERED, SPARSE_2_4, Aspect, Fact
+from ..ir.sparsity import sparse_weights
+from ..training.schedule import TrainingOptions, options_of
 from .contract import Context, Lossy, Numerics, Skip
 
 if TYPE_CHECKING:
     from ..ir.state import ModelState
     from ..recipe.schema import Recipe
     from ..targets import Target
-    from ..training.loop import TrainingResult
 
 
 @dataclass(frozen=True)
-class Recover:
-    """The network is trained on, on the recipe's train split, and keeps its structure and its best weights.
-
-    `epochs` may be a fraction; `warmup` is the part of all steps in which the learning rate rises; `patience` is how
-    many epochs in a row may pass without a better held-out loss (None: all epochs are run).
-    """
-
-    epochs: float
-    optimizer: Literal["adamw", "sgd"]
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    warmup: float
-    patience: int | None
+class Recover(TrainingOptions):
+    """The network is trained on, on the recipe's train split, and keeps its structure and its best weights."""
 
     name: ClassVar[str] = "recover"
     needs: ClassVar[frozenset[Fact]] = frozenset()
     makes: ClassVar[frozenset[Fact]] = frozenset({RECOVERED})
     touches: ClassVar[frozenset[Aspect]] = frozenset({Aspect.ZEROS, Aspect.VALUES, Aspect.FUNCTION, Aspect.RANGES})
-    keeps: ClassVar[frozenset[Fact]] = frozenset()
+    keeps: ClassVar[frozenset[Fact]] = frozenset({SPARSE_2_4})
     numerics: ClassVar[Numerics] = Lossy("weights are trained anew")
     asks: ClassVar[str | None] = "compress.recover"
     reads: ClassVar[frozenset[str]] = frozenset({"train"})
@@ -48,42 +37,26 @@ class Recover:
         asked = recipe.compress.recover
         if asked is None:
             return None
-        return cls(
-            epochs=float(asked.epochs),
-            optimizer=asked.optimizer,
-            learning_rate=asked.learning_rate,
-            weight_decay=asked.weight_decay,
-            batch_size=asked.batch_size,
-            warmup=asked.warmup,
-            patience=asked.patience,
-        )
+        return cls(**{**asked.model_dump(), "epochs": float(asked.epochs)})
 
     def run(self, state: ModelState, context: Context) -> ModelState:
         """The state with a trained copy of its module; resumes from the checkpoints in the step's scratch folder."""
-        from ..training.loop import TrainingOptions, train
+        from ..training.loop import train
 
         module = copy.deepcopy(state.torch_module())
-        options = TrainingOptions(**asdict(self))
         result = train(
             module,
             context.data,
             context.task,
-            options,
+            options_of(self),
             seed=context.seed,
             scratch=context.scratch,
             progress=context.progress,
             name=self.name,
+            masked=tuple(sparse_weights(state)),
         )
-        _report(result, context)
+        for line in result.lines:
+            context.say(line)
+        if result.best_epoch == 0:
+            context.progress.warn("recover: no epoch bettered the weights it began with; a lower learning rate may")
         return replace(state, module=module)
-
-
-def _report(result: TrainingResult, context: Context) -> None:
-    before, after = f"{result.loss_before:.4f}", f"{result.loss_after:.4f}"
-    context.say(f"{result.epochs_run:g} epochs; loss on held-out training samples {before} before, {after} after")
-    if result.best_epoch < result.epochs_run:
-        context.say(f"kept the weights after epoch {result.best_epoch:g}: later ones did no better on them")
-    if result.stopped_early:
-        context.say("stopped early: patience ran out")
-    if result.best_epoch == 0:
-        context.progress.warn("recover: no epoch bettered the weights it began with; a lower learning rate may")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..ir.errors import InputError, Problem
 from .checkpoint import hash_of
 from .feature_terms import FeatureOptions, Term
 from .features import recorded
@@ -98,7 +99,7 @@ class Distillation:
         from torch.utils._pytree import tree_leaves
 
         with torch.no_grad():
-            said = [tree_leaves(teacher.network(*batch.inputs))[teacher.output] for teacher in self.teachers]
+            said = [_output(tree_leaves(teacher.network(*batch.inputs)), teacher) for teacher in self.teachers]
             return self.soft.targets(said, [teacher.share for teacher in self.teachers])
 
     def _of_outputs(self, outputs: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
@@ -106,3 +107,10 @@ class Distillation:
         if self._task_loss is None:
             return soft
         return self.alpha * soft + (1 - self.alpha) * self._task_loss(outputs, labels)
+
+
+def _output(outputs: Sequence[Tensor], teacher: Teacher) -> Tensor:
+    if teacher.output >= len(outputs):
+        expected = f"a number below {len(outputs)}, for so many outputs it has"
+        raise InputError(Problem("recipe", "compress.distill.teacher.output", expected, str(teacher.output)))
+    return outputs[teacher.output].float()

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,10 @@ from .average import Average
 from .checkpoint import Checkpoints, Position, Weights, hash_of, weights_of
 from .held_out import parts_of
 from .losses import loss_for
-from .objective import HardLabels, Objective
+from .masks import Masks
+from .objective import HardLabels, Objective, moved
 from .optimizer import check_precision, optimizer_for
+from .result import TrainingResult
 from .schedule import Schedule, TrainingOptions
 from .seeds import mix, seed_everything
 
@@ -34,21 +35,6 @@ if TYPE_CHECKING:
     from ..recipe.datasets import Batch, Data, Split
 
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a run did; losses are means over the held-out samples, `loss_after` that of the weights that were kept.
-
-    `best_epoch` is 0 where no epoch bettered the weights that the run began with.
-    """
-
-    loss_before: float
-    loss_after: float
-    epochs_run: float
-    best_epoch: float
-    stopped_early: bool
-    out_of_time: bool = False
 
 
 def train(
@@ -62,18 +48,19 @@ def train(
     progress: Progress,
     name: str = "recover",
     objective: Objective | None = None,
+    masked: Sequence[str] = (),
 ) -> TrainingResult:
     """`module`, in place and in eval mode, has the weights of the best held-out loss that training came by.
 
     Trains on the data's train split but for its held-out part, by the task's own loss or by the objective. `scratch`
     keeps checkpoints; the same call on the same weights goes on from them, or returns at once where the run had ended.
     `name` tells runs apart in messages. Samples must depend on nothing but their index and the global generators of
-    random, numpy and torch.
+    random, numpy and torch. The zeros of the parameters named in `masked` stay zeros.
     Raises InputError where the task or the data can't be trained on, StepError where the loss stops being finite.
     """
     objective = HardLabels(loss_for(task)) if objective is None else objective
-    run = _Run(module, data.split("train"), objective, options, seed)
-    facts = (task, options, seed, run.schedule.samples, objective.identity, hash_of(module))
+    run = _Run(module, data.split("train"), objective, options, seed, masked)
+    facts = (task, options, seed, run.schedule.samples, objective.identity, tuple(masked), hash_of(module))
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
     checkpoints = Checkpoints(scratch / f"{name}-{key[:16]}", progress.warn)
     run.start(checkpoints)
@@ -90,7 +77,13 @@ class _Run:
     """One training run between its checkpoints. Owns the module until `keep_best`."""
 
     def __init__(
-        self, module: nn.Module, split: Split, objective: Objective, options: TrainingOptions, seed: int
+        self,
+        module: nn.Module,
+        split: Split,
+        objective: Objective,
+        options: TrainingOptions,
+        seed: int,
+        masked: Sequence[str],
     ) -> None:
         from accelerate.accelerator import Accelerator
 
@@ -102,6 +95,7 @@ class _Run:
         self.module: nn.Module
         prepare: Any = self.accelerator.prepare
         self.module, self.optimizer = prepare(module, optimizer_for(module, options, objective.helpers))
+        self.masks = Masks(module, masked)
         objective.start(self.accelerator.device)
         self.average = Average(self.module, options.average) if options.average else None
         check_precision(options, self.accelerator.device)
@@ -186,7 +180,9 @@ class _Run:
         total = 0.0
         with torch.no_grad():
             for batch in self.held_out.batches(256):
-                total += float(self.objective.judge(self._outputs, self._moved(batch))) * len(batch.labels)
+                total += float(self.objective.judge(self._outputs, moved(batch, self.accelerator.device))) * len(
+                    batch.labels
+                )
         return total / len(self.held_out)
 
     def _step(self, batch: Batch, samples: Sequence[int], step: int) -> float:
@@ -194,11 +190,12 @@ class _Run:
             group["lr"] = self.schedule.learning_rate(step)
         total = 0.0
         for piece in _pieces(len(samples), self.options.parts):
-            part = self._moved(batch, piece)
+            part = moved(batch, self.accelerator.device, piece)
             loss = self.objective.loss(self._outputs, part, samples[piece]) * (len(part.labels) / len(samples))
             self.accelerator.backward(loss)
             total += float(loss.detach())
         self.optimizer.step()
+        self.masks.apply()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(step)
@@ -218,12 +215,6 @@ class _Run:
         if self.options.precision == "float32":
             return nullcontext()
         return torch.autocast(self.accelerator.device.type, torch.bfloat16)
-
-    def _moved(self, batch: Batch, piece: slice = slice(None)) -> Batch:
-        """The samples of the piece, on the accelerator's device."""
-        device = self.accelerator.device
-        inputs = tuple(tensor[piece].to(device, non_blocking=True) for tensor in batch.inputs)
-        return type(batch)(inputs, batch.labels[piece].to(device, non_blocking=True))
 
     def _indices(self, first: int, end: int) -> list[int]:
         """The samples of steps first..end of one epoch, whose order depends on the seed and the epoch alone."""

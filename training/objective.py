@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .losses import Loss
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 Network = Callable[..., "Tensor"]
 """From a batch's inputs to the first output of the network that is trained, in float32."""
+
+
+def moved(batch: Batch, device: Any, piece: slice = slice(None)) -> Batch:
+    """The samples of the piece, on the device."""
+    inputs = tuple(tensor[piece].to(device, non_blocking=True) for tensor in batch.inputs)
+    return replace(batch, inputs=inputs, labels=batch.labels[piece].to(device, non_blocking=True))
 
 
 class Objective(Protocol):

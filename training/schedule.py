@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 SEGMENT_STEPS = 100
@@ -33,6 +33,11 @@ class TrainingOptions:
     parts: int = 1
     minutes: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+
+
+def options_of(step: TrainingOptions) -> TrainingOptions:
+    """The options alone of a pass that has them among its fields."""
+    return TrainingOptions(**{entry.name: getattr(step, entry.name) for entry in fields(TrainingOptions)})
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ class SoftLabels:
         """The mean of what the teachers say, each weighed by its share. InputError where their shapes differ."""
         shapes = [tuple(output.shape) for output in outputs]
         if len(set(shapes)) > 1:
-            raise InputError(Problem("compress.distill", "teachers", f"outputs {shapes[0]}, as the first", f"{shapes}"))
+            raise InputError(
+                Problem("recipe", "compress.distill.teachers", f"outputs {shapes[0]}, as the first", f"{shapes}")
+            )
         said = [self._said(output) * (share / sum(shares)) for output, share in zip(outputs, shares, strict=True)]
         total = said[0]
         for more in said[1:]:
@@ -48,7 +50,7 @@ class SoftLabels:
 
         if outputs.shape != targets.shape:
             expected = f"the student's outputs, {tuple(outputs.shape)}"
-            raise InputError(Problem("compress.distill", "teacher", expected, f"{tuple(targets.shape)}"))
+            raise InputError(Problem("recipe", "compress.distill.teacher", expected, f"{tuple(targets.shape)}"))
         if self.task == "classification":
             own = functional.log_softmax(outputs / self.temperature, 1)
             divergence = functional.kl_div(own, targets, reduction="none").sum(1).mean()
@@ -60,6 +62,9 @@ class SoftLabels:
         return functional.mse_loss(outputs, targets)
 
     def _said(self, output: Tensor) -> Tensor:
+        if self.task == "classification" and output.ndim < 2:
+            expected = "a score for each class, (N, classes, ...)"
+            raise InputError(Problem("recipe", "compress.distill.teacher", expected, f"{tuple(output.shape)}"))
         if self.task == "classification":
             return (output / self.temperature).softmax(1)
         return (output / self.temperature).sigmoid() if self.task == "multilabel" else output

@@ -163,5 +163,10 @@ def test_kept_answers_teach_as_asking_does(pair: Any, make_data: Any, tmp_path: 
 
 def test_a_teacher_that_does_not_fit_is_refused(pair: Any) -> None:
     pair[1].head = nn.Linear(32, 7)
-    with pytest.raises(InputError, match=r"teacher: expected the student's outputs, \(6, 10\), got \(6, 7\)"):
+    with pytest.raises(InputError, match=r"distill\.teacher: expected the student's outputs, \(6, 10\), got \(6, 7\)"):
         objective(pair).loss(pair[0], BATCH, range(6))
+
+
+def test_a_teacher_without_so_many_outputs_is_refused(pair: Any) -> None:
+    with pytest.raises(InputError, match=r"teacher\.output: expected a number below 1, .* got 1"):
+        Distillation(pair[0], [Teacher(pair[1], output=1)], SOFT, 0.7).loss(pair[0], BATCH, range(6))

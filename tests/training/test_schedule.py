@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import pytest
 import torch
-from edgewright.training.schedule import SEGMENT_STEPS, Schedule, TrainingOptions
+from edgewright.training.schedule import SEGMENT_STEPS, Schedule, TrainingOptions, options_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,3 +106,16 @@ def test_one_cycle_without_a_warm_up_and_of_one_step_has_finite_rates() -> None:
 def test_a_constant_rate_stays_after_its_warm_up() -> None:
     options = TrainingOptions(1, batch_size=10, warmup=0.2, learning_rate=1.0, schedule="constant")
     assert rates(Schedule(100, options)) == pytest.approx([1 / 3, 2 / 3, *[1.0] * 8])
+
+
+@dataclass(frozen=True)
+class Wider(TrainingOptions):
+    """Options with a field more, as passes have them."""
+
+    more: int = 0
+
+
+def test_the_options_of_a_pass_are_its_own_without_the_rest() -> None:
+    found = options_of(Wider(3, "sgd", minutes=2.0, more=7))
+    assert type(found) is TrainingOptions
+    assert found == TrainingOptions(3, "sgd", minutes=2.0)

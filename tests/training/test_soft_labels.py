@@ -93,8 +93,10 @@ def test_several_teachers_say_the_mean_of_what_they_say() -> None:
 
 def test_outputs_that_do_not_fit_are_refused() -> None:
     soft = SoftLabels("classification", T)
-    message = r"distill: teacher: expected the student's outputs, \(6, 4\), got \(6, 5\)"
+    message = r"distill\.teacher: expected the student's outputs, \(6, 4\), got \(6, 5\)"
     with pytest.raises(InputError, match=message):
         soft.loss(random(6, 4), soft.targets([random(6, 5)], [1.0]))
-    with pytest.raises(InputError, match=r"distill: teachers: expected outputs \(6, 5\), as the first"):
+    with pytest.raises(InputError, match=r"distill\.teachers: expected outputs \(6, 5\), as the first"):
         soft.targets([random(6, 5), random(6, 4)], [1.0, 1.0])
+    with pytest.raises(InputError, match=r"distill\.teacher: expected a score for each class.*got \(6,\)"):
+        soft.targets([random(6)], [1.0])
