@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from .sparsity import is_sparse
+
 if TYPE_CHECKING:
     from .state import ModelState
 
@@ -65,6 +67,7 @@ def _is_halved(state: ModelState) -> bool:
 
 
 CHANNELS_PRUNED = Fact("channels pruned", frozenset({Aspect.SHAPES}))
+SPARSE_2_4 = Fact("2:4 sparse", frozenset({Aspect.ZEROS, Aspect.SHAPES}), is_sparse)
 RECOVERED = Fact("recovered", frozenset({Aspect.FUNCTION}))
 EXPORTED = Fact("exported", frozenset(Aspect) - {Aspect.NUMERICS}, _is_exported)
 BATCHNORM_FOLDED = Fact("batchnorm folded", frozenset({Aspect.TOPOLOGY}), _has_no_batchnorm)
@@ -74,4 +77,13 @@ RANGES_CALIBRATED = Fact(
 QUANTIZED = Fact("quantized", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _has_quantize_nodes)
 HALVED = Fact("halved", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _is_halved)
 
-FACTS: tuple[Fact, ...] = (CHANNELS_PRUNED, RECOVERED, EXPORTED, BATCHNORM_FOLDED, RANGES_CALIBRATED, QUANTIZED, HALVED)
+FACTS: tuple[Fact, ...] = (
+    CHANNELS_PRUNED,
+    SPARSE_2_4,
+    RECOVERED,
+    EXPORTED,
+    BATCHNORM_FOLDED,
+    RANGES_CALIBRATED,
+    QUANTIZED,
+    HALVED,
+)

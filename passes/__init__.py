@@ -11,6 +11,7 @@ from .insert_quantization import InsertQuantization
 from .prune_channels import PruneChannels
 from .quantize_weights import QuantizeWeights
 from .recover import Recover
+from .sparsify_2_4 import SparsifyTwoFour
 
 ALL: tuple[type[Pass], ...] = (
     Calibrate,
@@ -21,4 +22,5 @@ ALL: tuple[type[Pass], ...] = (
     PruneChannels,
     QuantizeWeights,
     Recover,
+    SparsifyTwoFour,
 )

@@ -112,9 +112,10 @@ def run(step: Pass, state: ModelState, context: Context, probe: Any | None = Non
     after = step.run(state, context)
     record = Record(to_text(step), tuple(notes))
     after = replace(after, facts=facts_after(step, state.facts), history=(*state.history, record))
-    for fact in sorted(step.makes, key=str):
+    for fact in sorted(after.facts, key=str):
         if fact.holds is not None and not fact.holds(after):
-            raise StepError(f"{step.name}: says that it makes '{fact}', but the model does not show it")
+            does = "makes" if fact in step.makes else "leaves"
+            raise StepError(f"{step.name}: says that it {does} '{fact}', but the model does not show it")
     _check_numerics(step, before, _outputs(step, after, probe))
     return after
 

@@ -103,6 +103,8 @@ class Compress(Part):
     """What to do to the network, never in which order."""
 
     prune: Prune | None = None
+    sparsify: Literal["2:4"] | None = None
+    """Which weights are zero, in a form that sparse kernels use."""
     recover: Recover | None = None
     distill: Distill | None = None
     quantize: Quantize | None = None

@@ -117,7 +117,7 @@ class Graph:
         while weights in self.makers and self.makers[weights].op_type in (*STILL, QUANTIZE, DEQUANTIZE):
             weights = self.makers[weights].input[0]
         module = weights.rpartition(".")[0] if weights in self._stored else ""
-        return module or node.name.removeprefix(_PREFIX) or node.output[0]
+        return str(module or node.name.removeprefix(_PREFIX) or node.output[0])
 
     def _dtype(self, node: onnx.NodeProto, zero: str) -> str:
         """The integers' type: that of the zero point, else what is stored or asked for, else ONNX's own choice."""
