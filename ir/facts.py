@@ -58,6 +58,10 @@ def _has_ranges(state: ModelState) -> bool:
     return bool(state.attachments.get("ranges"))
 
 
+def _has_trained_scales(state: ModelState) -> bool:
+    return bool(state.attachments.get("weight_scales"))
+
+
 def _has_quantize_nodes(state: ModelState) -> bool:
     return state.program is not None and any("quantize_per" in str(node.target) for node in state.program.graph.nodes)
 
@@ -74,16 +78,19 @@ BATCHNORM_FOLDED = Fact("batchnorm folded", frozenset({Aspect.TOPOLOGY}), _has_n
 RANGES_CALIBRATED = Fact(
     "ranges calibrated", frozenset({Aspect.RANGES, Aspect.FUNCTION, Aspect.TOPOLOGY, Aspect.SHAPES}), _has_ranges
 )
+QUANTIZATION_TRAINED = Fact(
+    "quantization trained", frozenset({Aspect.RANGES, Aspect.FUNCTION, Aspect.TOPOLOGY}), _has_trained_scales
+)
 QUANTIZED = Fact("quantized", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _has_quantize_nodes)
 HALVED = Fact("halved", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _is_halved)
 
 FACTS: tuple[Fact, ...] = (
     CHANNELS_PRUNED,
-    SPARSE_2_4,
     RECOVERED,
     EXPORTED,
     BATCHNORM_FOLDED,
     RANGES_CALIBRATED,
+    QUANTIZATION_TRAINED,
     QUANTIZED,
     HALVED,
 )

@@ -88,13 +88,9 @@ class InsertQuantization:
         _refuse_nothing(placement)
         if not self.allow_float:
             _refuse_float(module, placement)
-        ranges = state.attachments["ranges"]
-        grids = {name: self._grid(ranges[name]) for name in placement.observed.values()}
-        grids |= {
-            name: replace(grids[name], scale=at.scale, zero_point=at.zero_point) for name, at in placement.fixed.items()
-        }
-        _insert_activations(module, placement, grids, self.rules.integer_only)
-        _insert_weights(module, self, placement, grids)
+        grids = self.grids(placement, state.attachments["ranges"])
+        insert_activations(module, placement, grids, self.rules.integer_only)
+        _insert_weights(module, self, placement, grids, state.attachments.get("weight_scales", {}))
         _say(placement, context)
         summary = {
             "scales": {name: [grids[group].scale, grids[group].zero_point] for name, group in placement.groups.items()},
@@ -107,18 +103,26 @@ class InsertQuantization:
         after = replace(state, program=lifted(module, program))
         return after.with_attachment("quantization", summary)
 
-    def _grid(self, bounds: list[float]) -> ActivationGrid:
-        return activation_grid(bounds[0], bounds[1], Grid(self.activations, self.symmetric))
+    def grids(self, placement: Placement, ranges: Mapping[str, list[float]]) -> dict[str, ActivationGrid]:
+        """The grid of every scale, by its name: from its range, or as the target's kernels fix it."""
+        form = Grid(self.activations, self.symmetric)
+        grids = {name: activation_grid(ranges[name][0], ranges[name][1], form) for name in placement.observed.values()}
+        fixed = placement.fixed.items()
+        return grids | {name: replace(grids[name], scale=at.scale, zero_point=at.zero_point) for name, at in fixed}
 
 
 def _insert_weights(
-    module: GraphModule, options: InsertQuantization, placement: Placement, grids: Mapping[str, ActivationGrid]
+    module: GraphModule,
+    options: InsertQuantization,
+    placement: Placement,
+    grids: Mapping[str, ActivationGrid],
+    trained: Mapping[str, list[float]],
 ) -> None:
     """Every layer of the placement reads its weights, and its integer bias, through dequantize nodes."""
-    store = WeightStore(module, options.weight_bits, options.weight_granularity, options.per_tensor_weights)
+    store = WeightStore(module, options.weight_bits, options.weight_granularity, options.per_tensor_weights, trained)
     nodes = {node.name: node for node in module.graph.nodes}
     steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
-    floors = _floors(module, [nodes[layer.node] for layer in placement.layers], steps, options.bias)
+    floors = floors_of(module, [nodes[layer.node] for layer in placement.layers], steps, options.bias)
     for layer in placement.layers:
         node = nodes[layer.node]
         with module.graph.inserting_before(node):
@@ -129,7 +133,7 @@ def _insert_weights(
         node.args = tuple(arguments)
 
 
-def _floors(
+def floors_of(
     module: GraphModule, layers: Sequence[Node], steps: Mapping[str, float], bias_type: str
 ) -> dict[str, Tensor]:
     """For each weight, the least scale per channel with which the integer biases behind it fit into int32."""
@@ -146,7 +150,7 @@ def _floors(
     return floors
 
 
-def _insert_activations(
+def insert_activations(
     module: GraphModule, placement: Placement, grids: Mapping[str, ActivationGrid], is_integer_only: bool
 ) -> None:
     """A quantize and a dequantize node stand behind every tensor of the placement.

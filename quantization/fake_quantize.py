@@ -126,7 +126,7 @@ def _learned_range() -> Any:
             return step.detach() if self.is_frozen else step
 
         def grid(self) -> ActivationGrid:
-            return replace(self.start, scale=float(self._step()))
+            return replace(self.start, scale=float(self._step().detach()))
 
         def bounds(self) -> tuple[float, float]:
             return bounds_of(self.grid(), self.is_symmetric)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..ir.graph import is_constant, operator, tensor_of
+from ..ir.graph import is_constant, operator, tensor_of, unwarned
 from .fake_quantize import rounded_bias
 from .placement import WEIGHTED, Placement
 
@@ -55,6 +55,18 @@ def trainable(
     graph = torch.fx.GraphModule(module, module.graph)
     modules = [*activations.values(), *weights.values()]
     return Trainable(_network()(graph, modules, freeze_step, batch), activations, weights, tensors)
+
+
+def untrained(module: GraphModule, batch: int | None) -> nn.Module:
+    """The graph as a network of one output, with copies of its tensors, that takes any number of samples."""
+    import copy
+
+    import torch
+
+    with unwarned():
+        graph = copy.deepcopy(torch.fx.GraphModule(module, module.graph))
+    network: nn.Module = _network()(graph.requires_grad_(False), [], 0, batch)
+    return network.eval()
 
 
 def _replace_pairs(module: GraphModule, ranges: Mapping[float, tuple[str, Any]]) -> dict[str, Any]:
@@ -137,7 +149,8 @@ def _own_parameter(module: GraphModule, name: str, tensor: Tensor) -> nn.Paramet
     holder.register_parameter(last, parameter)
     zeros = parameter.detach() == 0
     if parameter.dim() > 1 and bool(zeros.any()):
-        parameter.register_hook(lambda gradient: gradient.masked_fill(zeros.to(gradient.device), 0))
+        register: Any = parameter.register_hook
+        register(lambda gradient: gradient.masked_fill(zeros.to(gradient.device), 0))
     return parameter
 
 

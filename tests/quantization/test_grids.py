@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edgewright.quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps, weight_scales
+from edgewright.quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps, bounds_of, weight_scales
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -109,3 +109,10 @@ def test_a_bias_on_the_least_scale_takes_half_of_int32(largest: float, input_sca
     steps = largest / (scale * input_scale)
     half = torch.tensor([2.0**30], dtype=torch.float64)
     assert torch.allclose(steps, half, rtol=float(FLOAT32.eps), atol=0)
+
+
+@any_grid
+@given(below=SIDE, above=SIDE)
+def test_the_bounds_of_a_grid_give_it_back(grid: Grid, below: float, above: float) -> None:
+    found = activation_grid(-below, above, grid)
+    assert activation_grid(*bounds_of(found, grid.symmetric), grid) == found

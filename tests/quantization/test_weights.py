@@ -68,3 +68,24 @@ def test_the_channels_of_transposed_weights_are_their_second_axis() -> None:
     program = torch.export.export(nn.ConvTranspose2d(3, 4, 3).eval(), (torch.zeros(1, 3, 8, 8),))
     (node,) = [node for node in program.graph.nodes if operator(node) == "conv_transpose2d"]
     assert channel_axis(node) == 1
+
+
+@pytest.mark.parametrize("granularity", ["per-channel", "per-tensor"])
+def test_trained_scales_are_taken_as_they_are_unless_a_bias_needs_more(
+    layer: tuple[GraphModule, Node], granularity: str
+) -> None:
+    module, node = layer
+    name = str(node.args[1].target)
+    trained = [0.01, 0.02, 0.03, 0.04] if granularity == "per-channel" else [0.02] * 4
+    store = WeightStore(module, 8, granularity, (), {name: trained})
+    with module.graph.inserting_before(node):
+        weights, scales = store.weight(node, torch.zeros(4))
+    assert torch.equal(scales, torch.tensor(trained))
+    aligned = scales.reshape(-1, 1, 1, 1)
+    exact = tensor_of(module, node.args[1]).detach()
+    assert torch.equal(tensor_of(module, weights.args[0]), (exact / aligned).round().clamp(-127, 127).to(torch.int8))
+    floor = torch.tensor([0.0, 0.0, 0.0, 0.5])
+    other = WeightStore(module, 8, granularity, (), {name: trained})
+    with module.graph.inserting_before(node):
+        _, raised = other.weight(node, floor)
+    assert raised.tolist() == ([*scales.tolist()[:3], 0.5] if granularity == "per-channel" else [0.5] * 4)

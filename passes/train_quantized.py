@@ -1,0 +1,234 @@
+"""train-quantized: weights and step sizes are trained with everything rounded as the artifact will round it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from ..ir.facts import (
+    BATCHNORM_FOLDED,
+    EXPORTED,
+    QUANTIZATION_TRAINED,
+    RANGES_CALIBRATED,
+    RECOVERED,
+    Aspect,
+    Fact,
+)
+from ..ir.graph import editable, has_open_batch, lifted, operator, sizes, tensor_of, user_inputs
+from ..ir.state import register_quantized_operators
+from ..quantization.fake_quantize import averaged_range, largest_weight, learned_range, learned_weight
+from ..quantization.grids import ActivationGrid, Grid, weight_scales
+from ..quantization.placement import Placement, place
+from ..quantization.trainable import Trainable, trainable, untrained
+from ..quantization.weights import channel_axis
+from .contract import Context, Lossy, Numerics
+from .insert_quantization import InsertQuantization, floors_of, insert_activations, refuse_unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule, Node
+
+    from ..ir.state import ModelState
+    from ..recipe.schema import Recipe
+    from ..targets import Target
+    from ..training.loop import TrainingOptions, TrainingResult
+    from ..training.objective import Objective
+
+
+@dataclass(frozen=True)
+class TrainQuantized:
+    """The weights, "ranges" and "weight_scales" are those that rounding costs least on the train split.
+
+    `quantization` is the pass that inserts the nodes: training sees the very same grids in the very same places. The
+    graph is one for evaluation, so that dropout has no part in the training and batch norm is folded. What is zero in
+    a weight stays zero.
+    """
+
+    name: ClassVar[str] = "train-quantized"
+    needs: ClassVar[frozenset[Fact]] = frozenset({EXPORTED, BATCHNORM_FOLDED, RANGES_CALIBRATED})
+    makes: ClassVar[frozenset[Fact]] = frozenset({QUANTIZATION_TRAINED})
+    touches: ClassVar[frozenset[Aspect]] = frozenset({Aspect.VALUES, Aspect.FUNCTION, Aspect.RANGES, Aspect.NUMERICS})
+    """NUMERICS: the values must not be held as integers yet."""
+    keeps: ClassVar[frozenset[Fact]] = frozenset({EXPORTED, RANGES_CALIBRATED, RECOVERED})
+    numerics: ClassVar[Numerics] = Lossy("weights are trained to be rounded")
+    asks: ClassVar[str | None] = "compress.quantize.mode"
+    reads: ClassVar[frozenset[str]] = frozenset({"train"})
+    decides: ClassVar[str] = "the weights and every step, by the loss of the rounded network on the train split"
+
+    method: Literal["lsq", "moving-average"]
+    epochs: float
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    warmup: float
+    patience: int | None
+    freeze_after: float
+    temperature: float | None
+    alpha: float | None
+    quantization: InsertQuantization
+
+    @classmethod
+    def for_target(cls, target: Target, recipe: Recipe) -> Self | None:
+        asked = recipe.compress.quantize
+        quantization = InsertQuantization.for_target(target, recipe)
+        if asked is None or asked.training is None or not isinstance(quantization, InsertQuantization):
+            return None
+        options = asked.training
+        return cls(
+            method=options.method,
+            epochs=float(options.epochs),
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            batch_size=options.batch_size,
+            warmup=options.warmup,
+            patience=options.patience,
+            freeze_after=options.freeze_after,
+            temperature=options.distill.temperature if options.distill else None,
+            alpha=options.distill.alpha if options.distill else None,
+            quantization=quantization,
+        )
+
+    def run(self, state: ModelState, context: Context) -> ModelState:
+        trained, result = self.trained(state, context)
+        _report(result, context)
+        program = _with_tensors(state.exported_program(), trained.tensors)
+        ranges = {name: list(module.bounds()) for name, module in trained.ranges.items()}
+        after = replace(state, program=program)
+        after = after.with_attachment("ranges", {**state.attachments["ranges"], **ranges})
+        return after.with_attachment("weight_scales", _scales(trained))
+
+    def trained(self, state: ModelState, context: Context) -> tuple[Trainable, TrainingResult]:
+        """The network after training; resumes from the checkpoints in the step's scratch folder."""
+        from ..training.loop import train
+
+        program = state.exported_program()
+        options = self._options()
+        network = self._trainable(program, state.attachments["ranges"], self._freeze_step(context, options))
+        result = train(
+            network.network,
+            context.data,
+            context.task,
+            options,
+            seed=context.seed,
+            scratch=context.scratch,
+            progress=context.progress,
+            name=self.name,
+            objective=self._objective(program, network.network, context.task),
+        )
+        return network, result
+
+    def _options(self) -> TrainingOptions:
+        from ..training.loop import TrainingOptions
+
+        return TrainingOptions(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            warmup=self.warmup,
+            patience=self.patience,
+        )
+
+    def _objective(self, program: ExportedProgram, student: nn.Module, task: str) -> Objective | None:
+        """The float network teaches; None where the labels alone do."""
+        from ..training.distillation import Distillation, Teacher
+        from ..training.soft_labels import SoftLabels
+
+        if self.temperature is None or self.alpha is None:
+            return None
+        teacher = Teacher(untrained(editable(program), _fixed_batch(program)))
+        return Distillation(student, [teacher], SoftLabels(task, self.temperature), self.alpha)
+
+    def _freeze_step(self, context: Context, options: TrainingOptions) -> int:
+        """The last step in which ranges and step sizes learn."""
+        from ..training.held_out import parts_of
+        from ..training.schedule import Schedule
+
+        training, _ = parts_of(context.data.split("train"), context.seed)
+        return round(self.freeze_after * Schedule(len(training), options).steps)
+
+    def _trainable(self, program: ExportedProgram, ranges: Mapping[str, list[float]], freeze_step: int) -> Trainable:
+        """The program as a network that computes what it will compute once its nodes are inserted."""
+        register_quantized_operators()
+        module = editable(program)
+        insert = self.quantization
+        refuse_unknown(module, insert.keep_float)
+        placement = place(module.graph, insert.rules, insert.keep_float)
+        grids = insert.grids(placement, ranges)
+        used = list(dict.fromkeys([*placement.groups.values(), *placement.requantized.values()]))
+        numbered = {name: replace(grids[name], scale=float(number)) for number, name in enumerate(used, 1)}
+        insert_activations(module, placement, numbered, insert.rules.integer_only)
+        modules = {numbered[name].scale: (name, self._range(name, placement, grids, ranges)) for name in used}
+        steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
+        nodes = {node.name: node for node in module.graph.nodes}
+        floors = floors_of(module, [nodes[layer.node] for layer in placement.layers], steps, insert.bias)
+        return trainable(
+            module,
+            placement,
+            modules,
+            lambda node: self._weight(module, node, floors[str(node.args[1].target)]),  # type: ignore[union-attr]
+            insert.bias == "int32",
+            freeze_step,
+            _fixed_batch(program),
+        )
+
+    def _range(
+        self, name: str, placement: Placement, grids: Mapping[str, ActivationGrid], ranges: Mapping[str, list[float]]
+    ) -> Any:
+        is_fixed, is_symmetric = name in placement.fixed, self.quantization.symmetric
+        if is_fixed or self.method == "lsq":
+            return learned_range(grids[name], is_symmetric, is_fixed)
+        low, high = ranges[name]
+        return averaged_range(low, high, Grid(self.quantization.activations, is_symmetric))
+
+    def _weight(self, module: GraphModule, node: Node, floor: Tensor) -> Any:
+        insert, axis = self.quantization, channel_axis(node)
+        is_single = operator(node) in insert.per_tensor_weights or insert.weight_granularity == "per-tensor"
+        granularity = "per-tensor" if is_single else "per-channel"
+        limit = 2 ** (insert.weight_bits - 1) - 1
+        if self.method == "moving-average":
+            return largest_weight(floor, axis, limit, granularity)
+        weight = tensor_of(module, node.args[1]).detach()  # type: ignore[arg-type]
+        return learned_weight(
+            weight_scales(weight.transpose(0, axis), limit, granularity, floor), floor, axis, limit, is_single
+        )
+
+
+def _fixed_batch(program: ExportedProgram) -> int | None:
+    """How many samples the program takes at once; None where any number is fine."""
+    return None if has_open_batch(program) else sizes(user_inputs(program)[0])[0]
+
+
+def _scales(trained: Trainable) -> dict[str, list[float]]:
+    """The scales (C,) of every weight, by the stored tensor's name."""
+    import torch
+
+    with torch.no_grad():
+        return {name: module.scales(trained.tensors[name]).tolist() for name, module in trained.weights.items()}
+
+
+def _with_tensors(program: ExportedProgram, tensors: Mapping[str, nn.Parameter]) -> ExportedProgram:
+    """The program with these values in place of its own; `program` itself is left as it is."""
+    from torch import nn
+
+    module = editable(program)
+    for name, trained in tensors.items():
+        owner, _, last = name.rpartition(".")
+        holder, values = module.get_submodule(owner), trained.detach().clone()
+        is_parameter = isinstance(getattr(holder, last), nn.Parameter)
+        setattr(holder, last, nn.Parameter(values) if is_parameter else values)
+    return lifted(module, program)
+
+
+def _report(result: TrainingResult, context: Context) -> None:
+    before, after = f"{result.loss_before:.4f}", f"{result.loss_after:.4f}"
+    context.say(
+        f"{result.epochs_run:g} epochs; loss of the rounded network on held-out training samples {before} before,"
+        f" {after} after"
+    )
+    if result.best_epoch < result.epochs_run:
+        context.say(f"kept the weights after epoch {result.best_epoch:g}: later ones did no better on them")
+    if result.best_epoch == 0:
+        context.progress.warn("train-quantized: no epoch bettered what calibration gave; a lower learning rate may")

@@ -1,0 +1,79 @@
+"""What a recipe may say about number formats: compress.quantize and everything below it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from .parts import Names, Part
+
+
+class Calibration(Part):
+    """Which samples give the ranges, and how a range is chosen from what was seen."""
+
+    method: Literal["min-max", "moving-average", "percentile", "entropy", "mse"] = "mse"
+    samples: int = Field(default=256, ge=1)
+    percentile: float = Field(default=99.99, gt=50, le=100)
+
+
+class SoftLabels(Part):
+    """How much of the loss compares with what the float network says, and how soft its answers are made."""
+
+    temperature: float = Field(default=4.0, gt=0)
+    alpha: float = Field(default=0.7, gt=0, le=1)
+    """The part of the loss that the float network's answers have; the labels have the rest."""
+
+
+class Train(Part):
+    """Training with rounded weights and activations (mode qat)."""
+
+    method: Literal["lsq", "moving-average"] = "lsq"
+    """Whether step sizes are learned, or follow the ranges that are seen."""
+    epochs: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    batch_size: int = Field(default=64, ge=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
+    freeze_after: float = Field(default=0.8, ge=0, le=1)
+    """The part of all steps after which step sizes and ranges stay as they are, and only weights learn."""
+    distill: SoftLabels | None = None
+
+
+class Quantize(Part):
+    """Number format of the artifact.
+
+    `static`: weights and activations are integers. `qat`: so too, after training with them rounded. `dynamic`: the
+    weights are, and layers quantize their inputs as they run. `weight-only`: the weights are stored so, and computed
+    with as floats. float16 is stored weights only, too.
+    """
+
+    precision: Literal["int8", "float16"] = "int8"
+    mode: Literal["static", "qat", "dynamic", "weight-only"] | None = None
+    """Where absent: static for int8, weight-only for float16."""
+    calibration: Calibration = Calibration()
+    train: Train | None = None
+    keep_float: Names = ()
+    allow_float: bool = False
+    """Whether operators without int8 kernels may stay in float where the target's artifacts are fully integer."""
+    float_interface: bool = False
+    """Whether inputs and outputs stay float where the target's artifacts take and hand out integers."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.precision == "float16" and self.mode not in (None, "weight-only"):
+            raise ValueError(f"mode weight-only, or none, with precision float16 (not {self.mode})")
+        if self.train is not None and self.mode != "qat":
+            raise ValueError("mode qat where there is compress.quantize.train")
+        return self
+
+    @property
+    def is_static(self) -> bool:
+        """Whether activations are integers whose ranges a calibration finds."""
+        return self.precision == "int8" and self.mode in (None, "static", "qat")
+
+    @property
+    def training(self) -> Train | None:
+        """How weights and ranges are trained; None where they are not."""
+        return (self.train or Train()) if self.mode == "qat" else None

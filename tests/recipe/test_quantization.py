@@ -1,0 +1,56 @@
+"""compress.quantize: which keys go together."""
+
+from __future__ import annotations
+
+import pytest
+from edgewright.recipe.quantization import Calibration, Quantize, SoftLabels, Train
+from pydantic import ValidationError
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_static"),
+    [
+        ({}, True),
+        ({"mode": "static"}, True),
+        ({"mode": "qat"}, True),
+        ({"mode": "dynamic"}, False),
+        ({"mode": "weight-only"}, False),
+        ({"precision": "float16"}, False),
+    ],
+)
+def test_static_is_what_has_calibrated_ranges(keys: dict[str, str], is_static: bool) -> None:
+    assert Quantize.model_validate(keys).is_static is is_static
+
+
+def test_only_mode_qat_trains_and_it_needs_no_options() -> None:
+    assert Quantize().training is None
+    assert Quantize(mode="qat").training == Train()
+    assert Quantize(mode="qat", train=Train(method="moving-average")).training == Train(method="moving-average")
+    assert Train(distill=SoftLabels()).distill == SoftLabels(temperature=4.0, alpha=0.7)
+
+
+@pytest.mark.parametrize("mode", [None, "static", "dynamic", "weight-only"])
+def test_training_is_refused_where_nothing_trains(mode: str | None) -> None:
+    with pytest.raises(ValidationError, match=r"mode qat where there is compress\.quantize\.train"):
+        Quantize.model_validate({"mode": mode, "train": {}})
+
+
+@pytest.mark.parametrize("mode", ["static", "qat", "dynamic"])
+def test_float16_is_for_stored_weights_only(mode: str) -> None:
+    with pytest.raises(ValidationError, match="mode weight-only, or none, with precision float16"):
+        Quantize.model_validate({"precision": "float16", "mode": mode})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"epochs": 0}, {"learning_rate": 0}, {"freeze_after": 1.5}, {"method": "lsq+"}, {"distill": {"alpha": 0}}],
+)
+def test_options_of_training_out_of_range_are_refused(keys: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Train.model_validate(keys)
+
+
+@pytest.mark.parametrize("keys", [{"samples": 0}, {"percentile": 50.0}, {"method": "guess"}])
+def test_options_of_calibration_out_of_range_are_refused(keys: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Calibration.model_validate(keys)
