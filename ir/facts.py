@@ -86,6 +86,7 @@ HALVED = Fact("halved", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAP
 
 FACTS: tuple[Fact, ...] = (
     CHANNELS_PRUNED,
+    SPARSE_2_4,
     RECOVERED,
     EXPORTED,
     BATCHNORM_FOLDED,

@@ -11,8 +11,8 @@ from .insert_quantization import InsertQuantization
 from .prune_channels import PruneChannels
 from .quantize_weights import QuantizeWeights
 from .recover import Recover
-from .train_quantized import TrainQuantized
 from .sparsify_2_4 import SparsifyTwoFour
+from .train_quantized import TrainQuantized
 
 ALL: tuple[type[Pass], ...] = (
     Calibrate,
@@ -23,6 +23,6 @@ ALL: tuple[type[Pass], ...] = (
     PruneChannels,
     QuantizeWeights,
     Recover,
-    TrainQuantized,
     SparsifyTwoFour,
+    TrainQuantized,
 )
