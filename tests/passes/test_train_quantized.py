@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from edgewright.ir.errors import InputError
-from edgewright.ir.facts import QUANTIZATION_TRAINED, RANGES_CALIBRATED
+from edgewright.ir.facts import EXPORTED, QUANTIZATION_TRAINED, RANGES_CALIBRATED, RECOVERED, SPARSE_2_4
 from edgewright.ir.graph import editable, operator, tensor_of
 from edgewright.ir.state import InputSpec, ModelState, load, save
 from edgewright.passes import ALL, manager
@@ -24,7 +24,7 @@ from edgewright.passes.text import from_text, to_text
 from edgewright.passes.train_quantized import TrainQuantized
 from edgewright.pipeline.planning import plan
 from edgewright.recipe.schema import Recipe
-from edgewright.targets import Quantization, Target, load_target
+from edgewright.targets import Quantization, Target, builtin_names, load_target
 from torch import Tensor, nn
 
 SHAPE = (3, 16, 16)
@@ -238,6 +238,17 @@ def test_the_plan_trains_between_calibration_and_insertion(make_recipe: Callable
     assert QUANTIZATION_TRAINED in found.goal
     manager.replay(steps, found.goal)
     assert [from_text(to_text(step), ALL) for step in steps] == steps
+
+
+def test_two_in_four_zeros_are_made_before_and_kept(make_recipe: Callable[..., Recipe]) -> None:
+    """Pruned, 2:4 sparse, recovered, exported, calibrated, trained, quantized."""
+    compress = {"prune": {"flops": 0.5}, "sparsify": "2:4", "recover": {}, "quantize": {"mode": "qat"}}
+    target = next(load_target(name) for name in builtin_names() if (gpu := load_target(name).gpu) and gpu.sparsity_2_4)
+    found = manager.plan(make_recipe(compress=compress), target, ALL, "an emitter", frozenset({EXPORTED}))
+    names = [step.step.name for step in found.steps]
+    assert names[:3] == ["prune-channels", "sparsify-2-4", "recover"]
+    assert names[-3:] == ["calibrate", "train-quantized", "insert-quantization"]
+    assert {SPARSE_2_4, RECOVERED, QUANTIZATION_TRAINED} <= found.goal
 
 
 def test_it_is_left_out_where_it_is_not_asked_for_or_nothing_is_static(

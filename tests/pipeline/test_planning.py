@@ -40,6 +40,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "prune": {"parameters": 0.4, "criterion": "taylor", "steps": 4, "recover_epochs": 0.5, "keep": ["stem"]},
         "recover": {"optimizer": "sgd", "learning_rate": 0.01, "patience": 3},
     },
+    "trained": {"recover": {}, "quantize": {"mode": "qat", "train": {"epochs": 3, "distill": {"temperature": 2.0}}}},
     "elements": {"prune": {"channels": 0.25, "granularity": "element"}, "quantize": {}},
 }
 """What is compressed, by the name of the recipe; what else stands in a recipe changes no plan."""
