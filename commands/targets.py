@@ -79,6 +79,7 @@ class Row:
 
 def _list(as_json: bool) -> None:
     """Every profile that can be read is printed; then InputError with every problem of those that can't."""
+    from ..devices.machine import gpus_here
     from ..ir.errors import InputError
 
     rows, problems = _rows()
@@ -99,6 +100,8 @@ def _list(as_json: bool) -> None:
             typer.echo(f"{row.target.name:<{width}}  {row.target.runtime}  {row.target.summary}")
             typer.echo(f"{'':<{width}}  {row.here()}")
         typer.echo(f"{'host':<{width}}  {_host()}")
+        for line in gpus_here():
+            typer.echo(f"{'':<{width}}  GPU: {line}")
     if problems:
         raise InputError(problems)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..ir.errors import InputError, Problem
 from ..targets import HOST, NAME_FORM, Hardware, Target, builtin_names, matching
+from .graphics import gpu_profile, graphics, unlike
 
 ROOT = Path("/")
 KERNEL_FLAGS = ("sse4_", "avx", "fma", "f16c", "amx_")
@@ -66,12 +67,13 @@ def host_target() -> Target:
 def mismatches(target: Target, machine: Machine) -> tuple[str, ...]:
     """Why what is measured on this machine is not what the target's own machine would show; empty where it is.
 
-    A profile of a class of devices asks for an instruction set; one of a single machine for that very machine.
+    A profile of a class of devices asks for an instruction set or a GPU; one of a single machine for that very machine.
     """
     if machine.architecture != target.isa.architecture:
         return (f"it is {machine.architecture}, not {target.isa.architecture}",)
     missing = [flag for flag in target.isa.flags if flag not in machine.flags]
     reasons = [f"it has no {' '.join(missing)}"] if missing else []
+    reasons += unlike(target, graphics()) if target.gpu is not None else ()
     if target.hardware is None:
         return tuple(reasons)
     wanted, found = target.hardware, machine.hardware
@@ -106,6 +108,7 @@ def probe_profile(name: str) -> str:
     caches = {"l1d_kib": found.l1d_kib, "l2_kib": found.l2_kib, "l3_kib": found.l3_kib}
     lines = [
         "# One machine, as `edgewright targets probe` found it. Edit what you know better, and say its source.",
+        *(f"# Beside the processor: {line}" for line in gpus_here()),
         f"name: {name}",
         f"summary: {_quoted(f'{found.cpu}, {found.cores} cores, {found.memory_mib} MiB')}",
         f"extends: {base.name}  # number format, operators and channel multiple come from there",
@@ -122,6 +125,16 @@ def probe_profile(name: str) -> str:
         f"  source: {_quoted(source)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def gpus_here() -> tuple[str, ...]:
+    """A line for each NVIDIA GPU of this machine: what it is, and which profile is its own."""
+    lines = []
+    for found in graphics():
+        profile = gpu_profile(found)
+        fits = f"the profile {profile.name} fits it" if profile else "no profile that comes with edgewright fits it"
+        lines.append(f"{found}; {fits}")
+    return tuple(lines)
 
 
 def _quoted(text: str) -> str:

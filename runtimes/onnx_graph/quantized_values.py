@@ -109,7 +109,7 @@ class Graph:
     def source(self, node: onnx.NodeProto) -> str:
         """The value whose integers a dequantize node reads: what is quantized before it, or what is stored."""
         maker = self.makers.get(node.input[0])
-        return maker.input[0] if maker is not None and maker.op_type == QUANTIZE else node.input[0]
+        return str((maker if maker is not None and maker.op_type == QUANTIZE else node).input[0])
 
     def name(self, node: onnx.NodeProto) -> str:
         """What a layer is called: the user's module, by the name of its weights; else the node, or what it makes."""

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from edgewright.devices.graphics import graphics
 from edgewright.devices.machine import (
     Machine,
+    gpus_here,
     host_target,
     mismatches,
     probe_profile,
@@ -215,3 +217,27 @@ def test_a_probed_profile_is_one_that_loads_and_fits_this_machine_exactly(tmp_pa
 def test_a_name_that_no_profile_may_have_is_refused_when_probed(name: str) -> None:
     with pytest.raises(InputError, match=r"probe: name: expected a name of the form .* and none of .*host, got"):
         probe_profile(name)
+
+
+def test_a_profile_of_a_gpu_asks_for_the_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # where no program tells of a GPU
+    graphics.cache_clear()
+    profile = load_target("nvidia-rtx-ada", Path("/"))
+    assert mismatches(profile, machine()) == ("it has no NVIDIA GPU",)
+    assert gpus_here() == ()
+    _driver(tmp_path, "NVIDIA GeForce RTX 4070, 8.9, 580.95.05")
+    assert mismatches(profile, machine()) == ()
+    assert gpus_here() == (
+        "NVIDIA GeForce RTX 4070 (compute capability 8.9, driver 580.95.05); the profile nvidia-rtx-ada fits it",
+    )
+    _driver(tmp_path, "Quadro M6000, 5.2, 470.1")
+    assert mismatches(profile, machine()) == ("its GPU has compute capability 5.2, not 8.9",)
+    assert gpus_here()[0].endswith("no profile that comes with edgewright fits it")
+    graphics.cache_clear()
+
+
+def _driver(folder: Path, line: str) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho '{line}'\n")
+    program.chmod(0o755)
+    graphics.cache_clear()
