@@ -41,6 +41,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "recover": {"optimizer": "sgd", "learning_rate": 0.01, "patience": 3},
     },
     "trained": {"recover": {}, "quantize": {"mode": "qat", "train": {"epochs": 3, "distill": {"temperature": 2.0}}}},
+    "sparse": {"prune": {"flops": 0.25}, "sparsify": "2:4", "recover": {"epochs": 2}, "quantize": {}},
     "elements": {"prune": {"channels": 0.25, "granularity": "element"}, "quantize": {}},
 }
 """What is compressed, by the name of the recipe; what else stands in a recipe changes no plan."""
@@ -86,6 +87,29 @@ def test_the_same_recipe_is_planned_otherwise_for_another_target() -> None:
     steps = {name: plan(asked, load_target(name)).steps[-1].text for name in ("x86-avx2", "x86-avx512-vnni")}
     assert "weight_bits=7" in steps["x86-avx2"]
     assert steps["x86-avx512-vnni"] == steps["x86-avx2"].replace("weight_bits=7", "weight_bits=8")
+
+
+def test_what_the_hardware_uses_is_in_the_plan_and_where_it_goes_has_its_reasons() -> None:
+    """2:4 sparsity: after channels are pruned, before recovery and calibration; elsewhere it is skipped, with why."""
+    asked = recipe(RECIPES["sparse"])
+    here, there = (plan(asked, load_target(name)) for name in ("nvidia-rtx-ada", "x86-avx512-vnni"))
+    names = [step.step.name for step in here.steps]
+    assert names[:4] == ["prune-channels", "sparsify-2-4", "recover", "export"]
+    assert [name for name in names if name != "sparsify-2-4"] == [step.step.name for step in there.steps]
+    reasons = {step.step.name: step.because for step in here.steps}
+    assert "before sparsify-2-4: it would end '2:4 sparse'" in reasons["prune-channels"]
+    assert {
+        "before recover: it would end 'recovered'",
+        "before calibrate: it would end 'ranges calibrated'",
+        "before export: it would end 'exported'",
+    } <= set(reasons["sparsify-2-4"])
+    assert here.skips == ()
+    assert [skip.what for skip in there.skips] == ["2:4 sparsity"]
+    int8 = [plans.steps[-1].text for plans in (here, there)]
+    assert "activations=int8 symmetric=true" in int8[0]
+    assert "bias=float32" in int8[0]
+    assert "activations=uint8 symmetric=false" in int8[1]
+    assert "bias=int32" in int8[1]
 
 
 def test_a_target_without_int8_skips_it_and_prunes_all_the_same() -> None:
