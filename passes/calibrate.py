@@ -180,7 +180,7 @@ def _observe(
         def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             if n.name in placement.observed:
-                observers[placement.observed[n.name]].update(value)
+                observers[placement.observed[n.name]].update(value if value.dim() else value[None])
             return value
 
     watcher = Watcher(module)

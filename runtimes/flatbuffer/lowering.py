@@ -10,30 +10,36 @@ import contextlib
 import io
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...ir.errors import StepError
-from ...ir.graph import add_tensor, editable, read_tensor, tensor_of
+from ...ir.graph import add_tensor, editable, module_names, operator, read_tensor, tensor_of
 from ...ir.state import register_quantized_operators
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
     from torch.export import ExportedProgram
     from torch.fx import Graph, GraphModule, Node
 
 IMAGE_AXES = 4
 """Tensors of so many axes are (N, C, H, W) in torch and (N, H, W, C) in TFLite."""
 
+_LINE = re.compile(r"^\s*(\w+) = torch\.ops\.", re.MULTILINE)
+"""A line of a graph's code, as torch quotes the one that an error came from: the node has the variable's name."""
+
 
 def lowered(program: ExportedProgram, examples: tuple[Tensor, ...], is_quantized: bool) -> bytes:
     """The program as a TFLite file; inputs and outputs of four axes have their channels last.
 
-    `examples` have the shapes that the file is made for. StepError where litert-torch can't convert an operator.
+    `examples` have the shapes that the file is made for. StepError where litert-torch can't convert an operator, and
+    where a shape depends on the data.
     """
     register_quantized_operators()
     module = editable(program)
+    _refuse_unknown_sizes(module.graph)
     _expose_weights(module, as_floats=not is_quantized)
     if is_quantized:
         _keep_requantization(module)
@@ -43,6 +49,22 @@ def lowered(program: ExportedProgram, examples: tuple[Tensor, ...], is_quantized
         _read_floats(module)
     outputs = [node.meta["val"].dim() for node in _results(module)]
     return _convert(module, examples, _images(example.dim() for example in examples), _images(outputs), is_quantized)
+
+
+def _refuse_unknown_sizes(graph: Graph) -> None:
+    """StepError where the size of a tensor is only known when the network runs, by operators' and modules' names."""
+    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
+    makers = [node for node in graph.nodes if operator(node) and free_unbacked_symbols(node.meta["val"])]
+    if makers:
+        what = "its shape depends on the data, and every shape in a TFLite file is fixed; rewrite that part"
+        raise StepError(f"tflite: {_named(makers[0])}: {what}")
+
+
+def _named(node: Node) -> str:
+    """The operator, and the module that it is in."""
+    names = module_names(node)
+    return f"{operator(node) or node.name} in {names[-1]}" if names else f"{operator(node) or node.name}"
 
 
 def _images(axes: Any) -> list[int]:
@@ -165,7 +187,7 @@ def _read_apart(module: GraphModule) -> None:
 
 
 def _convert(
-    module: nn.Module, examples: Sequence[Tensor], inputs: list[int], outputs: list[int], is_quantized: bool
+    module: GraphModule, examples: Sequence[Tensor], inputs: list[int], outputs: list[int], is_quantized: bool
 ) -> bytes:
     with _captured() as said:
         from litert_torch._convert.interface import convert
@@ -182,7 +204,7 @@ def _convert(
             model = convert(wrapped, given, quant_config=_static() if is_quantized else None)
             content: bytes = model.model_content()
         except Exception as error:  # the converter raises whatever torch, MLIR or its own lowerings raise
-            raise StepError(f"tflite: litert-torch could not convert the model: {_reason(error, said())}") from error
+            raise StepError(f"tflite: litert-torch could not convert {_culprit(error, module, said())}") from error
     return content
 
 
@@ -193,6 +215,15 @@ def _static() -> Any:
 
     quantizer: Any = PT2EQuantizer  # which says nothing of its types
     return QuantConfig(pt2e_quantizer=quantizer().set_global(get_symmetric_quantization_config()))
+
+
+def _culprit(error: Exception, module: GraphModule, said: str) -> str:
+    """What could not be converted, why, and what can be done; the model where torch doesn't tell which line of it."""
+    lines = _LINE.findall(str(error))
+    nodes = {node.name: node for node in module.graph.nodes}
+    if not lines or lines[-1] not in nodes:
+        return f"the model: {_reason(error, said)}"
+    return f"{_named(nodes[lines[-1]])}: {_reason(error, said)}; replace it in the network"
 
 
 def _reason(error: Exception, said: str) -> str:

@@ -16,7 +16,7 @@ from edgewright.passes.export import Export
 from edgewright.passes.fold_batchnorm import FoldBatchnorm
 from edgewright.passes.text import from_text, to_text
 from edgewright.recipe.schema import Recipe
-from edgewright.targets import Target
+from edgewright.targets import Target, load_target
 from torch import Tensor, nn
 
 METHODS = ["min-max", "moving-average", "percentile", "entropy", "mse"]
@@ -218,6 +218,26 @@ def refusal(action: Callable[[], object]) -> str:
     with pytest.raises(InputError) as caught:
         action()
     return str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["min-max", "moving-average", "mse"])
+def test_a_tensor_without_axes_is_observed(method: str, make_recipe: Any, calibrated: Any) -> None:
+    class Total(Network):
+        def forward(self, x: Tensor) -> Tensor:
+            inner = self.inner(x)
+            outputs: Tensor = self.head((inner + inner.sum()).reshape(1, 512))
+            return outputs
+
+    torch.manual_seed(0)
+    network, given = Total().eval(), samples(16)
+    quantize = {"calibration": {"method": method, "samples": 16}}
+    step = Calibrate.for_target(load_target("arm64-cortex-a72"), make_recipe(compress={"quantize": quantize}))
+    found = calibrated(step, network, given, batch=1)
+    with torch.no_grad():
+        sums = torch.stack([network.inner(image[None]).sum() for image in given[0]])
+    low, high = found["sum_1"]
+    assert low == 0
+    assert float(sums.min()) < high <= float(sums.max()) * (1 + Export.numerics.relative)
 
 
 @pytest.mark.parametrize("batch", [None, 3])

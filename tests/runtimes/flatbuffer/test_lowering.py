@@ -46,10 +46,41 @@ def test_images_have_their_channels_last_and_other_tensors_stay(capfd: pytest.Ca
         assert np.abs(found - wanted[found.ndim]).max() <= np.sqrt(np.finfo(np.float32).eps)
 
 
-def test_what_can_not_be_converted_is_an_error_with_the_converters_reason() -> None:
-    class Sorted(nn.Module):
+class Within(nn.Module):
+    """A network that does something in a module of its own, called part."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.linear, self.part = nn.Linear(8, 8), part
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.part(self.linear(x))
+        return found
+
+
+def test_what_can_not_be_converted_is_named_with_its_module_and_the_converters_reason() -> None:
+    class Product(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.cumprod(-1)
+
+    with pytest.raises(StepError, match=r"could not convert cumprod in part: .*Lowering not found: .* replace it in"):
+        lowered(export(Within(Product()), (IMAGE,), False), (IMAGE,), False)
+
+
+def test_an_operator_in_no_module_is_named_alone() -> None:
+    class Values(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.linalg.eigvals(x[0, 0]).real
 
-    with pytest.raises(StepError, match=r"litert-torch could not convert the model: .*eig"):
-        lowered(export(Sorted(), (IMAGE,), False), (IMAGE,), False)
+    with pytest.raises(StepError, match=r"litert-torch could not convert linalg_eigvals: .*eig"):
+        lowered(export(Values(), (IMAGE,), False), (IMAGE,), False)
+
+
+def test_a_shape_that_depends_on_the_data_is_refused_by_name() -> None:
+    class Chosen(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * x[x > 0].numel()
+
+    expected = r"tflite: index in part: its shape depends on the data, and every shape in a TFLite file is fixed"
+    with pytest.raises(StepError, match=expected):
+        lowered(export(Within(Chosen()), (IMAGE,), False), (IMAGE,), False)
