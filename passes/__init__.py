@@ -5,6 +5,7 @@ from __future__ import annotations
 from .calibrate import Calibrate
 from .contract import Pass
 from .convert_to_float16 import ConvertToFloat16
+from .distill import Distill
 from .export import Export
 from .fold_batchnorm import FoldBatchnorm
 from .insert_quantization import InsertQuantization
@@ -17,6 +18,7 @@ from .train_quantized import TrainQuantized
 ALL: tuple[type[Pass], ...] = (
     Calibrate,
     ConvertToFloat16,
+    Distill,
     Export,
     FoldBatchnorm,
     InsertQuantization,

@@ -34,11 +34,12 @@ class Standing:
 def standing(
     network: nn.Module, held_out: Split, task: str, seed: int, device: Any, *, output: int = 0, has_labels: bool = True
 ) -> Standing:
-    """How the network does on the held-out samples by its output of that number; it lies on the device afterwards."""
+    """How the network does on the held-out samples by its output of that number, computed on the device."""
     import torch
     from torch.utils._pytree import tree_leaves
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
+    home = next((parameter.device for parameter in network.parameters()), device)
     if not has_labels:
         return Standing(parameters, None, None)
     loss_of, total, right = loss_for(task), 0.0, 0.0
@@ -51,4 +52,5 @@ def standing(
             total += float(loss_of(outputs, here.labels)) * len(here.labels)
             if task == "classification":
                 right += float((outputs.argmax(1) == here.labels).double().mean()) * len(here.labels)
+    network.to(home)
     return Standing(parameters, total / len(held_out), right / len(held_out) if task == "classification" else None)

@@ -73,6 +73,15 @@ class Distillation:
         for module in [*(teacher.network for teacher in self.teachers), *self.helpers]:
             module.to(device)
 
+    def check(self, inputs: Sequence[Tensor]) -> None:
+        """The teachers' outputs fit the student's on some inputs; InputError where they don't."""
+        import torch
+        from torch.utils._pytree import tree_leaves
+
+        with torch.no_grad():
+            outputs = tree_leaves(self.student(*inputs))[0]
+        self.soft.loss(outputs.float(), self._said(inputs))
+
     def loss(self, network: Network, batch: Batch, samples: Sequence[int]) -> Tensor:
         """See Objective."""
         targets = self.kept.of(batch, samples) if self.kept and not self.terms else None
@@ -95,11 +104,14 @@ class Distillation:
 
     def targets(self, batch: Batch) -> Tensor:
         """What the teachers say of the batch, whose tensors lie where they do."""
+        return self._said(batch.inputs)
+
+    def _said(self, inputs: Sequence[Tensor]) -> Tensor:
         import torch
         from torch.utils._pytree import tree_leaves
 
         with torch.no_grad():
-            said = [_output(tree_leaves(teacher.network(*batch.inputs)), teacher) for teacher in self.teachers]
+            said = [_output(tree_leaves(teacher.network(*inputs)), teacher) for teacher in self.teachers]
             return self.soft.targets(said, [teacher.share for teacher in self.teachers])
 
     def _of_outputs(self, outputs: Tensor, targets: Tensor, labels: Tensor) -> Tensor:

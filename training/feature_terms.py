@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..ir.errors import InputError, Problem
@@ -36,6 +36,11 @@ class FeatureOptions:
     attention_weight: float = 1000.0
     relational_weight: float = 25.0
     contrast_weight: float = 0.8
+
+    def of_one_network(self) -> FeatureOptions:
+        """The same where the teacher is a network of the student's kind, whose layers have the student's names."""
+        hints, attention = (tuple(layer.partition("=")[0] for layer in kind) for kind in (self.hints, self.attention))
+        return replace(self, hints=hints, attention=attention)
 
 
 @dataclass(frozen=True)
