@@ -42,6 +42,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "trained": {"recover": {}, "quantize": {"mode": "qat", "train": {"epochs": 3, "distill": {"temperature": 2.0}}}},
     "sparse": {"prune": {"flops": 0.25}, "sparsify": "2:4", "recover": {"epochs": 2}, "quantize": {}},
+    "distilled": {
+        "prune": {"flops": 0.5, "steps": 2, "recover_epochs": 1.0},
+        "distill": {
+            "epochs": 4,
+            "average": 0.999,
+            "teachers": ["original", {"source": "teacher.py:build", "weights": "teacher.pt", "share": 2.0}],
+            "attention": ["layer1", "layer2=stage2"],
+        },
+        "quantize": {},
+    },
     "elements": {"prune": {"channels": 0.25, "granularity": "element"}, "quantize": {}},
 }
 """What is compressed, by the name of the recipe; what else stands in a recipe changes no plan."""
