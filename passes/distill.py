@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.errors import StepError
-from ..ir.facts import RECOVERED, Aspect, Fact
+from ..ir.facts import RECOVERED, SPARSE_2_4, Aspect, Fact
+from ..ir.sparsity import sparse_weights
 from ..recipe.distillation import ORIGINAL
 from ..recipe.other_networks import OtherNetwork
 from ..recipe.training import Training
@@ -64,7 +65,7 @@ class Distill(TrainingOptions):
     needs: ClassVar[frozenset[Fact]] = frozenset()
     makes: ClassVar[frozenset[Fact]] = frozenset({RECOVERED})
     touches: ClassVar[frozenset[Aspect]] = frozenset({Aspect.ZEROS, Aspect.VALUES, Aspect.FUNCTION, Aspect.RANGES})
-    keeps: ClassVar[frozenset[Fact]] = frozenset()
+    keeps: ClassVar[frozenset[Fact]] = frozenset({SPARSE_2_4})
     numerics: ClassVar[Numerics] = Lossy("weights are trained anew")
     asks: ClassVar[str | None] = "compress.distill"
     reads: ClassVar[frozenset[str]] = frozenset({"train"})
@@ -108,7 +109,8 @@ class Distill(TrainingOptions):
         rounds: list[tuple[TrainingResult, nn.Module]] = []
         for number in range(1, self.rounds + 1):
             student = copy.deepcopy(before)
-            rounds.append((self._train(student, teachers, number, training, context), student))
+            masked = tuple(sparse_weights(state))
+            rounds.append((self._train(student, teachers, number, training, context, masked), student))
             teachers = [Teacher(copy.deepcopy(student))]
         best = min(rounds, key=lambda entry: entry[0].loss_after)
         self._tell(context, [result for result, _ in rounds], best[0])
@@ -130,7 +132,13 @@ class Distill(TrainingOptions):
         ]
 
     def _train(
-        self, student: nn.Module, teachers: Sequence[Teacher], number: int, training: Split, context: Context
+        self,
+        student: nn.Module,
+        teachers: Sequence[Teacher],
+        number: int,
+        training: Split,
+        context: Context,
+        masked: Sequence[str],
     ) -> TrainingResult:
         from ..training.loop import train
 
@@ -146,6 +154,7 @@ class Distill(TrainingOptions):
             scratch=context.scratch,
             progress=context.progress,
             name=name,
+            masked=masked,
             objective=self._with_kept_outputs(taught, training, context, name),
         )
 

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 from edgewright.ir.errors import InputError, StepError
-from edgewright.ir.facts import RECOVERED
+from edgewright.ir.facts import RECOVERED, SPARSE_2_4
+from edgewright.ir.sparsity import is_sparse
 from edgewright.ir.state import InputSpec, ModelState
 from edgewright.passes.contract import ReadsNetworks
 from edgewright.passes.distill import Distill, TeacherNetwork
+from edgewright.passes.sparsify_2_4 import SparsifyTwoFour
 from edgewright.passes.text import from_text, to_short_text, to_text
 from edgewright.recipe.other_networks import OtherNetwork
 from edgewright.recipe.schema import Recipe
@@ -54,9 +56,7 @@ def labels(teacher: nn.Module) -> Tensor:
 def run(networks: ModuleType, carry_out: Any, make_context: Any, teacher: nn.Module, labels: Tensor) -> Any:
     """run(step, train=..., others={...}): the state of a student after the step; `teacher` is the original."""
 
-    def start(
-        step: Distill, train: Any = None, others: Any = None, student: nn.Module | None = None, **context: Any
-    ) -> ModelState:
+    def start(step: Distill, train: Any = None, others: Any = None, student: Any = None, **context: Any) -> ModelState:
         given = replace(
             make_context(train=(IMAGES, labels) if train is None else train, **context),
             original=lambda: copy.deepcopy(teacher),
@@ -186,6 +186,13 @@ def test_a_step_that_was_interrupted_goes_on_to_the_same_bits(run: Any, labels: 
         rest = Faulty(whole)
         assert all(map(torch.equal, weights(f"{cut}", rest), expected))
         assert rest.reads > 0
+
+
+def test_weights_that_are_2_4_sparse_stay_so(run: Any, networks: ModuleType, carry_out: Any) -> None:
+    sparse = carry_out(networks.random(networks.Plain), SparsifyTwoFour())
+    state = run(distill(average=0.9), student=sparse)
+    assert SPARSE_2_4 in state.facts
+    assert is_sparse(state)
 
 
 def test_a_teacher_with_other_outputs_is_refused(run: Any, teacher: nn.Module) -> None:
