@@ -20,6 +20,7 @@ from edgewright.pipeline.planning import plan
 from edgewright.pipeline.store import Store
 from edgewright.pipeline.workshop import Workshop
 from edgewright.recipe.schema import load_recipe
+from edgewright.recipe.source import load_model
 from edgewright.targets import Target
 
 QUANTIZED_ONLY = ("compress.prune=null", "compress.recover=null")
@@ -115,6 +116,45 @@ def test_a_state_goes_on_from_the_last_step_that_was_finished(workshop: Make, ta
     workshop(*QUANTIZED_ONLY).state(until)
     _, reports = workshop(*QUANTIZED_ONLY).state(planned)
     assert [report.cached for report in reports] == [True, True, False, False]
+
+
+DISTILLED = ("compress.recover=null", "compress.prune=null", "compress.quantize=null")
+
+
+def test_a_changed_teacher_changes_the_key_of_distill(workshop: Make, target: Target, recipe_file: Path) -> None:
+    def keys(teacher: str) -> tuple[str, ...]:
+        made = workshop(*DISTILLED, f"compress.distill={{teacher: {teacher}}}")
+        return made.step_keys(plan(made.recipe, target))
+
+    file = recipe_file.parent / "teacher.py"
+    file.write_text((recipe_file.parent / "model.py").read_text())
+    before, original = keys("teacher.py:build"), keys("original")
+    assert keys("teacher.py:build") == before
+    file.write_text(file.read_text() + "\n# another\n")
+    after = keys("teacher.py:build")
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, *[False] * (len(before) - 1)]
+    assert keys("original") == original
+
+
+def test_the_original_teaches_itself(workshop: Make, target: Target) -> None:
+    """A student that is its teacher has nothing to learn from it, so that its first weights stay the best."""
+    made = workshop(*DISTILLED, "compress.distill={epochs: 1, alpha: 1.0}")
+    planned = plan(made.recipe, target)
+    state, (report,) = made.state(replace(planned, steps=planned.steps[:1]))
+    assert planned.steps[0].step.name == "distill"
+    assert "loss on held-out training samples 0.0000 before" in " ".join(report.notes)
+    start = load_model(made.recipe).state_dict()
+    assert all(torch.equal(tensor, start[name]) for name, tensor in state.torch_module().state_dict().items())
+
+
+def test_another_network_teaches_by_its_own_weights(workshop: Make, target: Target, recipe_file: Path) -> None:
+    (recipe_file.parent / "teacher.py").write_text((recipe_file.parent / "model.py").read_text())
+    made = workshop(*DISTILLED, "compress.distill={epochs: 1, alpha: 1.0, teacher: teacher.py:build}")
+    planned = plan(made.recipe, target)
+    _, (report,) = made.state(replace(planned, steps=planned.steps[:1]))
+    assert report.notes[0].startswith("teacher teacher.py:build: ")
+    (before,) = (float(note.split()[-4]) for note in report.notes if "before," in note)
+    assert before > 0
 
 
 @dataclass(frozen=True)
