@@ -34,7 +34,7 @@ class Standing:
 def standing(
     network: nn.Module, held_out: Split, task: str, seed: int, device: Any, *, output: int = 0, has_labels: bool = True
 ) -> Standing:
-    """How the network does on the held-out samples by its output of that number, computed on the device."""
+    """How the network, in eval mode, does on the held-out samples by its output of that number, on the device."""
     import torch
     from torch.utils._pytree import tree_leaves
 
@@ -43,7 +43,7 @@ def standing(
     if not has_labels:
         return Standing(parameters, None, None)
     loss_of, total, right = loss_for(task), 0.0, 0.0
-    network.to(device).eval()
+    network.to(device)
     seed_everything(seed, -1)
     with torch.no_grad():
         for batch in held_out.batches(_AT_ONCE):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network that teaches. `output`: which of its outputs; `share`: its weight beside other teachers."""
+    """A network in eval mode that teaches by its output of that number; `share`: its weight beside other teachers."""
 
     network: nn.Module
     share: float = 1.0
@@ -51,8 +51,6 @@ class Distillation:
     _identity: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for teacher in self.teachers:
-            teacher.network.eval()
         taught = [(hash_of(teacher.network), teacher.share, teacher.output) for teacher in self.teachers]
         facts = repr((taught, self.soft, self.alpha, self.options, self.kept is not None))
         self._identity = hashlib.sha256(facts.encode()).hexdigest()

@@ -84,6 +84,13 @@ def test_one_head_of_a_teacher_of_several_teaches(pair: Any) -> None:
     assert torch.equal(found, objective(pair).loss(pair[0], BATCH, range(6)))
 
 
+def test_an_exported_program_teaches_as_its_network_does(pair: Any) -> None:
+    batch = torch.export.Dim("batch", min=2, max=256)
+    program = torch.export.export(pair[1], (IMAGES[:4],), dynamic_shapes=({0: batch},))
+    exported = Distillation(pair[0], [Teacher(program.module())], SOFT, 0.7)
+    torch.testing.assert_close(exported.loss(pair[0], BATCH, range(6)), objective(pair).loss(pair[0], BATCH, range(6)))
+
+
 def test_several_teachers_are_weighed(pair: Any, networks: ModuleType) -> None:
     other = networks.random(networks.Residual, 2)
     both = Distillation(pair[0], [Teacher(pair[1], 3.0), Teacher(other)], SOFT, 1.0)
