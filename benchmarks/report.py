@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 
     from ..runtimes.contract import Coverage
 
-NOTHING = "-"
+NOTHING, NOT_MEASURED = "-", "not measured"
 SHOWN_LAYERS = 8
 """How many layers that stayed in float are named before the rest is only counted."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was measured of one artifact in its runtime; `is_reused` says that an earlier build did it."""
+    """Everything that was measured of one artifact in its runtime; `is_reused` says that an earlier build did it.
+
+    Without a latency nothing was timed: another runtime stood in for the artifact's own.
+    """
 
     evaluation: Evaluation
-    latency: LatencyReport
+    latency: LatencyReport | None
     total_bytes: int
     macs: int
     parameters: int
@@ -46,13 +49,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """A float baseline and the artifact that was made of the same network, side by side."""
+    """A float baseline and the artifact that was made of the same network, side by side.
+
+    `reference` is the runtime that stood in for the artifacts' own, where that could not run; then nothing was timed.
+    """
 
     target: str
     baseline: Measured
     artifact: Measured
-    comparison: Comparison
+    comparison: Comparison | None
     parity: Parity | None = None
+    reference: str = ""
 
     @property
     def flips(self) -> float | None:
@@ -67,11 +74,9 @@ class Summary:
         return (
             *_metric_rows(before.evaluation, after.evaluation),
             *flipped,
-            *_latency_rows(before.latency, after.latency, speed_up(self.comparison)),
+            *self._latency_rows(),
             self._row("artifact", lambda each: size(each.total_bytes), _less(before.total_bytes, after.total_bytes)),
-            _memory_row(before.latency, after.latency),
-            self._row("load", lambda each: milliseconds(each.latency.load_ns)),
-            self._row("first inference", lambda each: milliseconds(each.latency.first_inference_ns)),
+            *_timed_rows(before.latency, after.latency),
             self._row("MACs", lambda each: quantity(each.macs), _less(before.macs, after.macs)),
             self._row("parameters", lambda each: quantity(each.parameters), _less(before.parameters, after.parameters)),
             self._row("layers in INT8", lambda each: f"{each.coverage.quantized} of {each.coverage.eligible}"),
@@ -80,15 +85,7 @@ class Summary:
 
     def remarks(self) -> tuple[str, ...]:
         """What the numbers mean and where they end, said plainly."""
-        runs = len(self.artifact.latency.samples_ns)
-        lines = [f"{_place(self.artifact.latency)}, {runs} runs each, in turns"]
-        if self.comparison.verdict == "slower":
-            lines.append(f"the artifact is SLOWER than float: {speed_up(self.comparison)}")
-        if self.comparison.verdict == "cannot tell":
-            lines.append("whether the artifact is faster than float cannot be told from these samples")
-        lines += [
-            f"the {name} was not steady when it was timed" for name, each in self._both() if not each.latency.is_steady
-        ]
+        lines = self._timing_remarks()
         lines += [
             f"the {name}'s numbers are an earlier build's: nothing changed since"
             for name, each in self._both()
@@ -133,17 +130,38 @@ class Summary:
             },
             "latency_ns": {
                 **{name: _percentiles(each.latency) for name, each in self._both()},
-                "threads": after.latency.identity["threads"],
-                "ratio": {"median": self.comparison.ratio, "low": self.comparison.low, "high": self.comparison.high},
-                "verdict": self.comparison.verdict,
+                **_compared(after.latency, self.comparison),
             },
             "bytes": {name: each.total_bytes for name, each in self._both()},
-            "peak_rss_bytes": {name: each.latency.peak_rss_bytes for name, each in self._both()},
+            "peak_rss_bytes": {
+                name: None if each.latency is None else each.latency.peak_rss_bytes for name, each in self._both()
+            },
+            "reference_runtime": self.reference or None,
             "macs": {name: each.macs for name, each in self._both()},
             "parameters": {name: each.parameters for name, each in self._both()},
             "int8_coverage": {"quantized": after.coverage.quantized, "eligible": after.coverage.eligible},
             "parity_steps": None if self.parity is None else self.parity.largest_steps,
         }
+
+    def _latency_rows(self) -> Sequence[Row]:
+        before, after = self.baseline.latency, self.artifact.latency
+        if before is None or after is None or self.comparison is None:
+            return (Row("latency", NOT_MEASURED, NOT_MEASURED),)
+        return _latency_rows(before, after, speed_up(self.comparison))
+
+    def _timing_remarks(self) -> list[str]:
+        """What the latencies mean, or why there are none."""
+        after, found = self.artifact.latency, self.comparison
+        if after is None or found is None:
+            said = f"accuracy and parity are those of {self.reference}: a reference runtime, not the target's"
+            return [said, "latency was not measured: edgewright bench measures it where the target's runtime is"]
+        lines = [f"{_place(after)}, {len(after.samples_ns)} runs each, in turns"]
+        if found.verdict == "slower":
+            lines.append(f"the artifact is SLOWER than float: {speed_up(found)}")
+        if found.verdict == "cannot tell":
+            lines.append("whether the artifact is faster than float cannot be told from these samples")
+        unsteady = [name for name, each in self._both() if each.latency is not None and not each.latency.is_steady]
+        return [*lines, *(f"the {name} was not steady when it was timed" for name in unsteady)]
 
     def _row(self, label: str, show: Callable[[Measured], str], change: str = "") -> Row:
         return Row(label, show(self.baseline), show(self.artifact), change)
@@ -217,6 +235,16 @@ def _latency_rows(before: LatencyReport, after: LatencyReport, change: str) -> S
     return rows
 
 
+def _timed_rows(before: LatencyReport | None, after: LatencyReport | None) -> Sequence[Row]:
+    if before is None or after is None:
+        return ()
+    return (
+        _memory_row(before, after),
+        Row("load", milliseconds(before.load_ns), milliseconds(after.load_ns)),
+        Row("first inference", milliseconds(before.first_inference_ns), milliseconds(after.first_inference_ns)),
+    )
+
+
 def _memory_row(before: LatencyReport, after: LatencyReport) -> Row:
     own = after.rss_before_load_bytes
     return Row(
@@ -236,5 +264,14 @@ def _less(before: float, after: float) -> str:
     return f"{before / after:.1f}x smaller" if after < before else f"{after / before:.1f}x larger"
 
 
-def _percentiles(report: LatencyReport) -> dict[str, int | None]:
+def _percentiles(report: LatencyReport | None) -> dict[str, int | None]:
+    if report is None:
+        return {"p50": None, "p95": None, "p99": None}
     return {"p50": report.p50_ns, "p95": report.percentile_ns(95), "p99": report.percentile_ns(99)}
+
+
+def _compared(report: LatencyReport | None, found: Comparison | None) -> dict[str, Any]:
+    if report is None or found is None:
+        return {"threads": None, "ratio": None, "verdict": NOT_MEASURED}
+    ratio = {"median": found.ratio, "low": found.low, "high": found.high}
+    return {"threads": report.identity["threads"], "ratio": ratio, "verdict": found.verdict}

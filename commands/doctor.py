@@ -18,7 +18,9 @@ REQUIRED = (
 )
 """The packages that edgewright itself depends on, as pyproject.toml names them."""
 RUNTIMES = {name: tuple(emitter.packages) for name, emitter in EMITTERS.items()}
-"""Runtimes that artifacts can be made for, and the packages that each needs; the name is that of the extra."""
+"""Runtimes that artifacts can be made for, and the packages that each needs."""
+EXTRAS = {name: emitter.extra for name, emitter in EMITTERS.items()}
+"""The extra that brings them."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def command(
     findings = [
         *_packages(),
         *_runtimes(),
+        *_tensorrt(),
         _host(),
         *_devices(),
     ]
@@ -71,8 +74,32 @@ def _runtimes() -> list[Finding]:
     found = {name: [_version(package) for package in packages] for name, packages in RUNTIMES.items()}
     is_needed = not any(None not in versions for versions in found.values())
     return [
-        Finding(f"runtime {name}", _together(name, versions), f"pip install 'edgewright[{name}]'", is_needed)
+        Finding(
+            f"runtime {name}",
+            _together(name, versions),
+            f"pip install 'edgewright[{EXTRAS.get(name, name)}]'",
+            is_needed,
+        )
         for name, versions in found.items()
+    ]
+
+
+def _tensorrt() -> list[Finding]:
+    """Who judges models for NVIDIA GPUs here, and who runs engines."""
+    from ..devices.graphics import graphics
+    from ..runtimes.tensorrt_build import host, verdict
+
+    judge = _version(verdict.PACKAGES[0]) if verdict.is_installed() else None
+    said = None if judge is None else f"TensorRT for RTX {judge}: parses and builds, with no GPU"
+    gpus = ", ".join(map(str, graphics())) or None
+    libraries = f" with {host.libraries()[0]}" if gpus and host.libraries() else ""
+    return [
+        Finding("tensorrt builder", said, f"{verdict.HOW}: models for NVIDIA GPUs are checked by rules alone"),
+        Finding(
+            "tensorrt engines",
+            f"{gpus}{libraries}" if libraries else None,
+            f"{'TensorRT' if gpus else 'an NVIDIA GPU'}: onnxruntime proves artifacts as reference, nothing is timed",
+        ),
     ]
 
 

@@ -12,7 +12,7 @@ from ..benchmarks.compare import Comparison, compare
 from ..benchmarks.latency import LatencyReport
 from ..devices import registry
 from ..ir.errors import InputError, Problem, StepError
-from ..runtimes import open_runner
+from ..runtimes import emitter, open_prover, open_runner
 from ..ship import manifest
 from ..ship.manifest import Manifest
 from .parity import Golden
@@ -56,16 +56,22 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` found of each output, and what ran the artifact; `is_emulated`: no such processor was there."""
+    """What `verify` found of each output, and what ran the artifact; `is_emulated`: no such processor was there.
+
+    `reference` is the runtime that stood in for the artifact's own, where that can't run.
+    """
 
     outputs: dict[str, Difference]
     device: str
     is_emulated: bool
     identity: dict[str, Any]
+    reference: str = ""
 
     @property
     def place(self) -> str:
         """Where it ran, for a sentence."""
+        if self.reference:
+            return f"{self.device} ({self.identity['cpu']}) by {self.reference}, a reference runtime"
         if self.is_emulated:
             return f"{self.device} (emulated {self.identity['cpu']})"
         return f"{self.device} ({self.identity['cpu']})"
@@ -77,6 +83,7 @@ class Verified:
             for name, each in self.outputs.items()
         }
         where = {"device": self.device, "emulated": self.is_emulated, "identity": self.identity}
+        where["reference_runtime"] = self.reference or None
         return {"schema": 1, **where, "outputs": outputs}
 
 
@@ -113,7 +120,8 @@ def verify(artifact: Path, device: Device) -> Verified:
     if f"{GOLDEN_FOLDER}/inputs.npz" not in found.files:
         raise InputError(Problem(str(artifact), GOLDEN_FOLDER, "golden vectors", "none"))
     golden = Golden.read(artifact / GOLDEN_FOLDER)
-    with _open(device, artifact, found, 1) as runner:
+    registry.refuse_foreign(device, found.runtime, artifact)
+    with open_prover(found.runtime, device, artifact / found.main, ports_of(found)) as runner:
         outputs = dict(zip(runner.outputs, runner.run(golden.inputs), strict=True))
         identity = runner.identity()
     checked = {
@@ -124,7 +132,9 @@ def verify(artifact: Path, device: Device) -> Verified:
         )
         for name in golden.outputs
     }
-    verified = Verified(checked, device.name, device.is_emulated, identity)
+    reference = emitter(found.runtime).reference()
+    said = "" if reference is None else reference.said
+    verified = Verified(checked, device.name, device.is_emulated, identity, said)
     for name, each in checked.items():
         if not each.parity.largest_steps <= each.allowed_steps:
             raise StepError(

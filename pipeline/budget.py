@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..benchmarks.latency import LatencyReport
     from ..benchmarks.report import Summary
     from ..recipe.schema import Budget
 
@@ -15,7 +16,7 @@ class Verdict:
     """One budget; `found` is None where the artifact could not be measured for it, and then it is not met.
 
     `of` is who sets it: the recipe's budget, or the target's hardware. `where` is said where the number is not the
-    target's own.
+    target's own. `open` says why it was not measured, and who can: then it is neither met nor missed.
     """
 
     key: str
@@ -23,6 +24,12 @@ class Verdict:
     found: float | None
     of: str = "budget"
     where: str = ""
+    open: str = ""
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the build is to fail of it."""
+        return not self.is_met and not self.open
 
     @property
     def is_met(self) -> bool:
@@ -33,6 +40,8 @@ class Verdict:
         return f"{self._said()} ({self.where})" if self.where else self._said()
 
     def _said(self) -> str:
+        if self.open:
+            return f"{self.of}.{self.key}: NOT MEASURED: {self.limit:g} allowed; {self.open}"
         if self.found is None:
             return f"{self.of}.{self.key}: MISSED: {self.limit:g} allowed, but it could not be measured here"
         if self.is_met:
@@ -47,6 +56,7 @@ class Verdict:
 
 OF_THE_MACHINE = frozenset({"latency_p50_ms", "latency_p95_ms", "peak_memory_mib"})
 """Budgets whose numbers depend on the machine that measured them."""
+MEASURE = "the target's runtime can't run here: build, or edgewright bench ARTIFACT, on a machine that has it"
 
 
 def verdicts(budget: Budget, summary: Summary, where: str = "") -> tuple[Verdict, ...]:
@@ -55,20 +65,27 @@ def verdicts(budget: Budget, summary: Summary, where: str = "") -> tuple[Verdict
     `where` says what measured latency and memory, where that is not the target.
     """
     artifact = summary.artifact
-    p95_ns = artifact.latency.percentile_ns(95)
-    peak_bytes = artifact.latency.peak_rss_bytes
     found = {
         "accuracy_drop_points": accuracy_drop_points(summary),
         "flips_percent": None if summary.flips is None else 100 * summary.flips,
-        "latency_p50_ms": artifact.latency.p50_ns / 1e6,
-        "latency_p95_ms": None if p95_ns is None else p95_ns / 1e6,
         "artifact_kib": artifact.total_bytes / 1024,
-        "peak_memory_mib": None if peak_bytes is None else peak_bytes / 2**20,
+        **({} if artifact.latency is None else _of_the_machine(artifact.latency)),
     }
     return tuple(
-        Verdict(key, limit, found[key], where=where if key in OF_THE_MACHINE else "")
+        Verdict(key, limit, found.get(key), **({"where": where} if key in found else {"open": MEASURE}))
+        if key in OF_THE_MACHINE
+        else Verdict(key, limit, found[key])
         for key, limit in budget.model_dump(exclude_none=True).items()
     )
+
+
+def _of_the_machine(report: LatencyReport) -> dict[str, float | None]:
+    p95_ns, peak_bytes = report.percentile_ns(95), report.peak_rss_bytes
+    return {
+        "latency_p50_ms": report.p50_ns / 1e6,
+        "latency_p95_ms": None if p95_ns is None else p95_ns / 1e6,
+        "peak_memory_mib": None if peak_bytes is None else peak_bytes / 2**20,
+    }
 
 
 def accuracy_drop_points(summary: Summary) -> float:

@@ -60,7 +60,7 @@ class Result:
             "artifact": str(self.folder),
             **self.judgement.summary.to_json(),
             "budget": [
-                {"key": each.key, "limit": each.limit, "found": each.found, "met": each.is_met}
+                {"key": each.key, "limit": each.limit, "found": each.found, "met": None if each.open else each.is_met}
                 for each in self.verdicts
             ],
             "reused": list(self.judgement.reused),
@@ -121,16 +121,16 @@ def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Res
     where = f"measured on this machine, which is not {target.name}" if unlike else ""
     limits = [Verdict(limit.key, limit.most, limit.found, "target") for limit in artifact.emitted.limits]
     found = (*verdicts(workshop.recipe.budget, judgement.summary, where), *limits)
-    is_met = all(verdict.is_met for verdict in found)
+    is_missed = any(verdict.is_missed for verdict in found)
     result = Result(
         target=target.name,
         runtime=target.runtime,
-        status="ok" if is_met else "over-budget",
+        status="over-budget" if is_missed else "ok",
         folder=out / target.name,
         made=artifact,
         judgement=judgement,
         verdicts=found,
-        remarks=(*artifact.emitted.remarks, *_remarks(target, unlike)),
+        remarks=(*artifact.emitted.remarks, *_remarks(target, unlike, judgement.summary.reference)),
     )
     _publish(result, workshop, baseline, threads)
     return result
@@ -180,7 +180,7 @@ def _require_runtime(target: Target) -> None:
     runtime = emitter(target.runtime)
     missing = [package for package, module in runtime.packages.items() if importlib.util.find_spec(module) is None]
     if missing:
-        how = f"pip install 'edgewright[{runtime.name}]'"
+        how = f"pip install 'edgewright[{runtime.extra}]'"
         raise StepError(f"{' and '.join(missing)} is not installed for {sys.executable}: {how}")
 
 
@@ -192,8 +192,11 @@ def _threads(recipe: Recipe, target: Target) -> int:
     return threads
 
 
-def _remarks(target: Target, unlike: Sequence[str]) -> tuple[str, ...]:
+def _remarks(target: Target, unlike: Sequence[str], reference: str) -> tuple[str, ...]:
     """What a reader must know of where the numbers come from: this machine may not be the target."""
+    if reference:
+        why = "; ".join(unlike) or f"{target.runtime} is not installed here"
+        return (f"accuracy and parity are those of {reference}, a reference runtime, not {target.name}: {why}",)
     if not unlike:
         return ()
     here = "accuracy, latency and memory are those of the artifact on this machine"

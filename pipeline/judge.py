@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import accuracy, latency
 from ..benchmarks.accuracy import Evaluation
-from ..benchmarks.compare import compare
+from ..benchmarks.compare import Comparison, compare
 from ..benchmarks.latency import LatencyReport
 from ..benchmarks.report import Measured, Summary
 from ..devices import machine
 from ..recipe.code_files import code_files
 from ..recipe.user_code import referenced_file
-from ..runtimes import open_runner
+from ..runtimes import emitter, open_prover, open_runner
 from .keys import digest, own_source, runtime_version
 from .parity import prove
 from .store import sha256_of
@@ -48,24 +48,33 @@ def judge(
     parity, artifact_golden, artifact_proved = prove(workshop, artifact, device, unlike, ARTIFACT)
     before, before_known = _evaluate(workshop, baseline, device)
     after, after_known = _evaluate(workshop, artifact, device)
-    reports, latency_known = _measure(workshop, baseline, artifact, device, threads)
+    reference = emitter(artifact.runtime).reference()
+    reports: dict[str, LatencyReport] = {}
+    latency_known = True
+    if reference is None:
+        reports, latency_known = _measure(workshop, baseline, artifact, device, threads)
     summary = Summary(
         target=artifact.plan.target,
-        baseline=_measured(baseline, before, reports[BASELINE], before_known and latency_known),
-        artifact=_measured(artifact, after, reports[ARTIFACT], after_known and latency_known),
-        comparison=compare(reports[BASELINE], reports[ARTIFACT]),
+        baseline=_measured(baseline, before, reports.get(BASELINE), before_known and latency_known),
+        artifact=_measured(artifact, after, reports.get(ARTIFACT), after_known and latency_known),
+        comparison=_compared(reports),
         parity=parity,
+        reference="" if reference is None else reference.said,
     )
     known = {
         "parity": baseline_proved and artifact_proved,
         "accuracy": before_known and after_known,
-        "latency": latency_known,
+        "latency": bool(reports) and latency_known,
     }
     reused = tuple(name for name, is_known in known.items() if is_known)
     return Judgement(summary, {BASELINE: baseline_golden, ARTIFACT: artifact_golden}, reused)
 
 
-def _measured(made: Made, evaluation: Evaluation, report: LatencyReport, is_reused: bool) -> Measured:
+def _compared(reports: Mapping[str, LatencyReport]) -> Comparison | None:
+    return compare(reports[BASELINE], reports[ARTIFACT]) if reports else None
+
+
+def _measured(made: Made, evaluation: Evaluation, report: LatencyReport | None, is_reused: bool) -> Measured:
     emitted = made.emitted
     return Measured(
         evaluation=evaluation,
@@ -91,7 +100,7 @@ def _evaluate(workshop: Workshop, made: Made, device: Device) -> tuple[Evaluatio
             return _evaluation(kept), True
         task = accuracy.task(recipe.task, recipe.folder, str(recipe.path))
         names = [spec.name for spec in workshop.inputs]
-        with open_runner(made.runtime, device, made.main, 1, made.emitted.ports) as runner:
+        with open_prover(made.runtime, device, made.main, made.emitted.ports) as runner:
             found = accuracy.evaluate(runner, workshop.data.split("evaluation"), task, names, workshop.progress)
         store.put_json(key, _plain(found))
     return found, False

@@ -58,6 +58,7 @@ def emit_key(emitter: Emitter, target: Target, before: str, notes: ModelNotes) -
         asdict(notes),
         library_versions(),
         runtime_version(emitter.name),
+        {package: _version(package) for package in emitter.builders},
         own_source(),
     )
 
@@ -69,8 +70,13 @@ def library_versions() -> dict[str, str]:
 
 
 def runtime_version(name: str) -> str:
-    """The installed version of the runtime's library; "absent" where it isn't installed."""
-    return _version(next(iter(EMITTERS[name].packages)) if name in EMITTERS else name)
+    """The installed version of the runtime's library, or of what stands in for it; "absent" where there is none."""
+    if name not in EMITTERS:
+        return _version(name)
+    reference = EMITTERS[name].reference()
+    if reference is None:
+        return _version(next(iter(EMITTERS[name].packages)))
+    return f"not run; {reference.said}, {_version(reference.runtime)}"
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from ..benchmarks import accuracy
 from ..benchmarks.accuracy import Parity
 from ..ir.errors import InputError, Problem, StepError
 from ..ir.graph import has_open_batch
-from ..runtimes import emitter, open_runner
+from ..runtimes import emitter, open_prover
 from .keys import digest, own_source, runtime_version
 from .simulated import Simulated, first_off, simulate
 
@@ -152,8 +152,9 @@ def _write(out: Path, workshop: Workshop, made: Made, device: Device, is_unlike:
     simulated = _simulate(state.callable_module(), batches)
     names = [spec.name for spec in workshop.inputs]
     arrays = {name: np.concatenate([batch[at].numpy() for batch in batches]) for at, name in enumerate(names)}
-    with open_runner(made.runtime, device, made.main, 1, made.emitted.ports) as runner:
+    with open_prover(made.runtime, device, made.main, made.emitted.ports) as runner:
         outputs = dict(zip(runner.outputs, runner.run(arrays), strict=True))
+    _check_labels(workshop, next(iter(outputs.values())))
     quantized_steps = made.output_steps or (None,) * len(simulated)
     steps = [given or _float_step(values) for given, values in zip(quantized_steps, simulated, strict=True)]
     found = [accuracy.parity(*each) for each in zip(simulated, outputs.values(), steps, strict=True)]
@@ -166,6 +167,14 @@ def _write(out: Path, workshop: Workshop, made: Made, device: Device, is_unlike:
     allowed = _allowed(bool(made.output_steps), is_unlike or emitter(made.runtime).is_portable)
     golden = Golden(first, answers, golden_steps, allowed)
     replace(golden, layers=_layers(state, golden, workshop.inputs[0].batch)).write(out / "golden")
+
+
+def _check_labels(workshop: Workshop, output: np.ndarray) -> None:
+    """InputError where the recipe names more values, or fewer, than the first output (N, ..., values) has."""
+    labels = workshop.recipe.about.labels
+    if labels and len(labels) != output.shape[-1]:
+        expected = f"{output.shape[-1]}, one for each value of the output"
+        raise InputError(Problem(str(workshop.recipe.path), "about.labels", expected, str(len(labels))))
 
 
 def _layers(state: ModelState, golden: Golden, batch: int | None) -> tuple[Simulated, ...]:

@@ -93,7 +93,7 @@ def write_artifact(
     threads: int,
     golden: Golden,
     plan_text: str,
-    report: LatencyReport,
+    report: LatencyReport | None,
     results: dict[str, Any],
 ) -> None:
     """`folder` holds the runtime's files, plan.txt, golden vectors, the raw latency samples and the manifest."""
@@ -102,8 +102,9 @@ def write_artifact(
         shutil.copyfile(made.folder / name, folder / name)
     (folder / PLAN_FILE).write_text(plan_text)
     golden.write(folder / GOLDEN_FOLDER)
-    (folder / REPORTS_FOLDER).mkdir()
-    (folder / REPORTS_FOLDER / "latency.json").write_text(json.dumps(report.to_json()))
+    if report is not None:
+        (folder / REPORTS_FOLDER).mkdir()
+        (folder / REPORTS_FOLDER / "latency.json").write_text(json.dumps(report.to_json()))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     about = workshop.recipe.about
     notes = {name: note.model_dump() for name, note in about.inputs.items()}

@@ -8,11 +8,12 @@ from typing import Any
 
 from ..devices.contract import Device
 from ..ir.errors import InputError, Problem
-from .contract import Coverage, Emitted, Emitter, Limit, ModelNotes, Port, Ports, Runner, TensorNotes, WarmUp
+from .contract import Coverage, Emitted, Emitter, Limit, ModelNotes, Port, Ports, Reference, Runner, TensorNotes, WarmUp
 from .onnxruntime import OnnxEmitter
+from .tensorrt import TensorrtEmitter
 from .tflite import TfliteEmitter
 
-EMITTERS: dict[str, Emitter] = {OnnxEmitter.name: OnnxEmitter(), TfliteEmitter.name: TfliteEmitter()}
+EMITTERS: dict[str, Emitter] = {each.name: each for each in (OnnxEmitter(), TfliteEmitter(), TensorrtEmitter())}
 
 
 def emitter(name: str) -> Emitter:
@@ -43,6 +44,19 @@ def open_runner(
     return AgentRunner(name, device, file, threads, ports or Ports(), options or {})
 
 
+def open_prover(
+    name: str, device: Device, file: Path, ports: Ports | None = None, options: Mapping[str, Any] | None = None
+) -> Runner:
+    """As `open_runner`, on one thread, by the runtime's reference where the runtime itself can't run: never to time.
+
+    InputError, StepError as there.
+    """
+    reference = emitter(name).reference()
+    if reference is None:
+        return open_runner(name, device, file, 1, ports, options)
+    return open_runner(reference.runtime, device, file, 1, ports, {**reference.options, **(options or {})})
+
+
 __all__ = [
     "Coverage",
     "Emitted",
@@ -51,9 +65,11 @@ __all__ = [
     "ModelNotes",
     "Port",
     "Ports",
+    "Reference",
     "Runner",
     "TensorNotes",
     "WarmUp",
     "emitter",
+    "open_prover",
     "open_runner",
 ]

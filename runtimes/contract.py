@@ -113,6 +113,18 @@ class Emitted:
     limits: tuple[Limit, ...] = ()
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A runtime that computes what an artifact should, where the artifact's own can't run. It is never timed.
+
+    `options` are those of its adapter in devices/agent; `said` names it in a sentence.
+    """
+
+    runtime: str
+    options: Mapping[str, Any]
+    said: str
+
+
 class Emitter(Protocol):
     """Writes a runtime's artifact from a model of which `needs` are true."""
 
@@ -120,10 +132,18 @@ class Emitter(Protocol):
     needs: ClassVar[frozenset[Fact]]
     packages: ClassVar[Mapping[str, str]]
     """What must be installed on this machine, as pip names it, and the module that each brings; the runtime first."""
+    extra: ClassVar[str]
+    """The extra of this package that brings them."""
+    builders: ClassVar[Mapping[str, str]]
+    """The same of what is not needed, but says or writes more where it is there."""
     is_portable: ClassVar[bool]
     """Whether the runtime's int8 kernels compute the same on every processor: then any of them proves an artifact."""
     within_one: ClassVar[float]
     """The share of an artifact's output values that must be within one quantization step of what was simulated."""
+
+    def reference(self) -> Reference | None:
+        """What proves artifacts on this machine in the runtime's place; None where the runtime itself does."""
+        ...
 
     def refusals(self, batches: Mapping[str, int | None]) -> tuple[str, ...]:
         """Why a network whose inputs have these batches (None: open) can't be emitted, told before any work is done."""

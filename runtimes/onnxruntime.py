@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
-from .contract import NO_NOTES, Emitted, ModelNotes
+from .contract import NO_NOTES, Emitted, ModelNotes, Reference
 
 if TYPE_CHECKING:
     from ..ir.state import ModelState
@@ -29,10 +29,16 @@ class OnnxEmitter:
     name: ClassVar[str] = "onnxruntime"
     needs: ClassVar[frozenset[Fact]] = frozenset({EXPORTED})
     packages: ClassVar[Mapping[str, str]] = {"onnxruntime": "onnxruntime"}
+    extra: ClassVar[str] = "onnxruntime"
+    builders: ClassVar[Mapping[str, str]] = {}
     is_portable: ClassVar[bool] = False
     within_one: ClassVar[float] = 0.5
     """Through a hundred layers of random weights some 65 % are within one step; of kernels that saturate, few."""
     external_above_bytes: int = 1 << 30
+
+    def reference(self) -> Reference | None:
+        """None: the runtime runs wherever it is installed."""
+        return None
 
     def refusals(self, batches: Mapping[str, int | None]) -> tuple[str, ...]:
         """None: ONNX takes whatever the network takes."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
-from .contract import NO_NOTES, Emitted, ModelNotes, Port, Ports
+from .contract import NO_NOTES, Emitted, ModelNotes, Port, Ports, Reference
 from .flatbuffer import device
 
 if TYPE_CHECKING:
@@ -34,8 +34,14 @@ class TfliteEmitter:
     name: ClassVar[str] = "tflite"
     needs: ClassVar[frozenset[Fact]] = frozenset({EXPORTED})
     packages: ClassVar[Mapping[str, str]] = {"ai-edge-litert": "ai_edge_litert", "litert-torch": "litert_torch"}
+    extra: ClassVar[str] = "tflite"
+    builders: ClassVar[Mapping[str, str]] = {}
     is_portable: ClassVar[bool] = True
     within_one: ClassVar[float] = 0.95
+
+    def reference(self) -> Reference | None:
+        """None: the runtime runs wherever it is installed."""
+        return None
 
     def refusals(self, batches: Mapping[str, int | None]) -> tuple[str, ...]:
         """An open batch: a file that is resized afterwards can be silently wrong."""

@@ -48,6 +48,12 @@ def networks() -> ModuleType:
     return _loaded(ROOT / "tests" / "networks.py")
 
 
+@pytest.fixture(scope="session")
+def quantized_models() -> ModuleType:
+    """tests/quantized_models.py: a convolution, quantized as TensorRT wants it or in one of the ways that go wrong."""
+    return _loaded(ROOT / "tests" / "quantized_models.py")
+
+
 def _loaded(path: Path) -> ModuleType:
     """The file as a module that no import finds."""
     spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)

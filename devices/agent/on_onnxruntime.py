@@ -20,11 +20,12 @@ class OnnxRuntime:
     """An artifact in an onnxruntime session with the options that a plain deployment on a CPU uses.
 
     Options: `keep_tensors` (names of values that can be had after a run; of a value between two integer kernels, that
-    changes no kernel), `profile` (the session notes how long each node takes).
+    changes no kernel), `profile` (the session notes how long each node takes), `unoptimized` (each node
+    is computed as the file says it, for what is to be a reference).
     """
 
     package: ClassVar[str] = "onnxruntime"
-    options: ClassVar[dict[str, type]] = {"keep_tensors": list, "profile": bool}
+    options: ClassVar[dict[str, type]] = {"keep_tensors": list, "profile": bool, "unoptimized": bool}
     timed: ClassVar[str] = (
         "one call of onnxruntime.InferenceSession.run from Python: inputs are numpy arrays already in memory, "
         "outputs are newly allocated numpy arrays; reading, preprocessing and batching are outside"
@@ -37,7 +38,9 @@ class OnnxRuntime:
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
         self._options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
-        self._options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
+        levels = library.GraphOptimizationLevel
+        is_plain = options.get("unoptimized", False)
+        self._options.graph_optimization_level = levels.ORT_DISABLE_ALL if is_plain else levels.ORT_ENABLE_ALL
         self._wanted: list[str] = options.get("keep_tensors", [])
         self._is_profiled: bool = options.get("profile", False)
         self._kept: dict[str, Any] | None = None

@@ -13,7 +13,9 @@ from typing import Any, get_args
 import pytest
 from edgewright.commands import doctor
 from edgewright.devices import registry
+from edgewright.devices.graphics import graphics
 from edgewright.devices.machine import host_target
+from edgewright.runtimes.tensorrt_build import host, verdict
 from edgewright.targets import Target
 
 Program = Callable[..., Any]
@@ -31,7 +33,8 @@ def test_it_looks_for_every_package_that_the_project_depends_on() -> None:
 def test_it_looks_for_every_runtime_that_a_profile_may_name() -> None:
     assert get_args(Target.model_fields["runtime"].annotation) == tuple(doctor.RUNTIMES)
     for name, packages in doctor.RUNTIMES.items():
-        assert sorted(names(PROJECT["optional-dependencies"][name])) == sorted(packages)
+        brought = names(PROJECT["optional-dependencies"][doctor.EXTRAS[name]])
+        assert sorted(brought) == sorted(packages)
 
 
 def test_it_prints_a_line_for_each_thing(edgewright: Program) -> None:
@@ -52,8 +55,22 @@ def test_json_is_one_document(edgewright: Program) -> None:
     found = {entry["what"]: entry["found"] for entry in document["findings"]}
     assert found["torch"] == importlib.metadata.version("torch")
     assert {name for name, value in found.items() if value is None} <= {
-        f"device {name}" for name in registry.KINDS if name != registry.LOCAL
+        *(f"device {name}" for name in registry.KINDS if name != registry.LOCAL),
+        *("tensorrt builder", "tensorrt engines"),
     }
+
+
+def test_it_says_who_judges_models_for_gpus_and_who_runs_them(edgewright: Program) -> None:
+    found = {entry["what"]: entry for entry in json.loads(edgewright("doctor", "--json").out)["findings"]}
+    builder, engines = found["tensorrt builder"], found["tensorrt engines"]
+    if verdict.is_installed():
+        version = importlib.metadata.version(verdict.PACKAGES[0])
+        assert builder["found"] == f"TensorRT for RTX {version}: parses and builds, with no GPU"
+    else:
+        assert builder["advice"].startswith("pip install 'edgewright[nvidia-rtx]'")
+    assert (engines["found"] is not None) == host.can_run()
+    if not graphics():
+        assert engines["advice"] == "an NVIDIA GPU: onnxruntime proves artifacts as reference, nothing is timed"
 
 
 def test_what_an_emulated_device_lacks_is_said_and_is_no_failure(

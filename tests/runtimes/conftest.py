@@ -6,14 +6,21 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from edgewright.ir.facts import EXPORTED
 from edgewright.ir.state import InputSpec, ModelState, register_quantized_operators
+from edgewright.passes import manager
+from edgewright.passes.calibrate import Calibrate
+from edgewright.passes.export import Export
+from edgewright.passes.fold_batchnorm import FoldBatchnorm
+from edgewright.passes.insert_quantization import InsertQuantization
 from edgewright.runtimes import Emitted, ModelNotes
 from edgewright.runtimes.contract import NO_NOTES
 from edgewright.runtimes.onnxruntime import OnnxEmitter
+from edgewright.targets import Target
 from torch import Tensor, nn
 
 IN_SCALE, MIDDLE_SCALE = 0.02, 0.05
@@ -115,3 +122,26 @@ def tflite_models() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def for_gpu(make_recipe: Callable[..., Any], make_context: Callable[..., Any]) -> Callable[..., ModelState]:
+    """for_gpu(module, target, shape=(3, 16, 16), batch=1): the network, quantized as the profile of a GPU wants it."""
+
+    def run(
+        module: nn.Module, target: Target, shape: tuple[int, ...] = (3, 16, 16), batch: int | None = 1
+    ) -> ModelState:
+        recipe = make_recipe(compress={"quantize": {"calibration": {"samples": 16}}})
+        images = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0))
+        context = make_context(calibration=(images, torch.arange(16) % 4))
+        state = ModelState((InputSpec("image", (batch, *shape)),), module.eval())
+        steps = [
+            Export(),
+            FoldBatchnorm(),
+            *(kind.for_target(target, recipe) for kind in (Calibrate, InsertQuantization)),
+        ]
+        for step in steps:
+            state = manager.run(step, state, context, (images[: batch or 3],))
+        return state
+
+    return run

@@ -1,0 +1,190 @@
+"""TensorRT: the emitter that writes what an engine is built from, and what is known of the engine before it is built.
+
+An engine fits one GPU, driver and version of TensorRT, so it is built on the device
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/architecture/architecture-overview.html); what is written here is
+the same for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from ..ir.errors import StepError
+from ..ir.facts import EXPORTED, Fact
+from .contract import NO_NOTES, Coverage, Emitted, ModelNotes, Reference
+from .tensorrt_build.host import can_run
+from .tensorrt_build.settings import Settings, shape_profile, stand_in
+from .tensorrt_build.verdict import LIBRARY, PACKAGES, Verdict, ask
+from .tensorrt_build.verdict import SCRIPT as STANDALONE
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from ..ir.state import ModelState
+    from ..targets.schema import Gpu, Target
+    from .onnx_graph.tensorrt_rules import Finding
+
+INT8, HALF, FLOAT = "model.int8.onnx", "model.fp16.onnx", "model.fp32.onnx"
+ENGINE, VERDICT, SCRIPT = "model.engine", "verdict.json", "build_engine.py"
+OPSET = 19
+"""The oldest operator set of the models: the first in which casts and quantize nodes say what they do out of range."""
+EXTERNAL_ABOVE_BYTES = 1 << 30
+REFERENCE = Reference("onnxruntime", {"unoptimized": True}, "onnxruntime with its optimizations off")
+BUILT_NEVER_RUN = f"{ENGINE} was built, never run: there was no such GPU"
+
+
+@dataclass(frozen=True)
+class TensorrtEmitter:
+    """Emits `model.int8.onnx`, or the float models, with build_engine.py, engine.json and verdict.json.
+
+    Where TensorRT for RTX is installed and the target is one of its GPUs, the engine too: built, never run.
+    """
+
+    name: ClassVar[str] = "tensorrt"
+    needs: ClassVar[frozenset[Fact]] = frozenset({EXPORTED})
+    packages: ClassVar[Mapping[str, str]] = {"onnxruntime": "onnxruntime"}
+    extra: ClassVar[str] = "onnxruntime"
+    builders: ClassVar[Mapping[str, str]] = dict.fromkeys(PACKAGES, LIBRARY)
+    is_portable: ClassVar[bool] = True
+    within_one: ClassVar[float] = 0.95
+
+    def reference(self) -> Reference | None:
+        """onnxruntime on the same graph, with no optimization that could change what it computes; None beside a GPU."""
+        return None if can_run() else REFERENCE
+
+    def refusals(self, batches: Mapping[str, int | None]) -> tuple[str, ...]:
+        """None: an open batch becomes a range of the engine's."""
+        return ()
+
+    def emit(self, state: ModelState, target: Target, out: Path, notes: ModelNotes = NO_NOTES) -> Emitted:
+        """The artifact's files lie in `out`; but for an engine, the same state gives the same bytes.
+
+        StepError where a need does not hold, an operator has no ONNX form, the rules for quantized models are broken,
+        or the target's own parser or builder refuses the model.
+        """
+        from .onnx_graph.count import count
+        from .onnx_graph.tensorrt_rules import lint
+        from .tensorrt_build.wanted import sparse_layers, wanted
+
+        if missing := self.needs - state.facts:
+            raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")
+        gpu = _gpu(target)
+        files = _write_models(state, gpu, out, notes)
+        names, coverage = wanted(out / files[0])
+        settings = Settings(
+            model=files[0],
+            shapes=shape_profile(state.inputs),
+            int8_layers=names,
+            compute_capability=gpu.compute_capability,
+            runtime_line=gpu.runtime_line,
+            sparse=gpu.sparsity_2_4 and bool(sparse_layers(out / files[0])),
+        )
+        findings = lint(out / files[0], target)
+        _refuse_broken(findings)
+        verdict = _judge(settings, gpu, out)
+        settings = replace(settings, int8_layers=tuple(name for name in names if name not in verdict.in_float(names)))
+        files += _write_beside(settings, findings, verdict, names, out)
+        macs, parameters = count(out / files[0])
+        total_bytes = sum((out / file).stat().st_size for file in files if file.startswith(files[0]))
+        covered = _covered(coverage, verdict, names)
+        return Emitted(
+            files[0], files, total_bytes, macs, parameters, covered, remarks=_remarks(verdict, files, bool(names))
+        )
+
+
+def _gpu(target: Target) -> Gpu:
+    """The target's GPU. StepError where it has none."""
+    if target.gpu is None:
+        raise StepError(f"tensorrt: {target.name} has no part gpu, which says for which GPU to build")
+    return target.gpu
+
+
+def _write_models(state: ModelState, gpu: Gpu, out: Path, notes: ModelNotes) -> tuple[str, ...]:
+    """The models lie in `out`; the names of their files, the one that an engine is built of first."""
+    from .onnx_graph.export import exported
+    from .tensorrt_build.half import halve
+
+    model = exported(state, notes, TensorrtEmitter.name)
+    opset = model.graph.opset_imports[""] = max(OPSET, model.graph.opset_imports[""])
+    if opset > gpu.latest_opset:
+        raise StepError(
+            f"tensorrt: the model is in operator set {opset}, the target's parser ends at {gpu.latest_opset}"
+        )
+    is_quantized = "quantization" in state.attachments
+    is_half = not is_quantized and "halved" in state.attachments
+    files = () if is_half else _save(model, out / (INT8 if is_quantized else FLOAT))
+    if is_quantized or "fp16" not in gpu.precisions:
+        return files
+    halve(model)
+    return (*files, *_save(model, out / HALF))
+
+
+def _save(model: onnx_ir.Model, path: Path) -> tuple[str, ...]:
+    from .onnx_graph.export import save
+
+    return save(model, path, EXTERNAL_ABOVE_BYTES, TensorrtEmitter.name)
+
+
+def _judge(settings: Settings, gpu: Gpu, out: Path) -> Verdict:
+    """What TensorRT for RTX says. StepError where it is the target's own and refuses the model."""
+    is_own = gpu.runtime_line == "tensorrt-rtx" and stand_in(gpu) == gpu.compute_capability
+    asked = replace(settings, build_for=stand_in(gpu))
+    found = ask(asked, out, out / ENGINE if is_own else None)
+    if is_own and found.refusals and not found.is_built:
+        told = "; ".join(f"{each.layer or 'the network'}: {each.message}" for each in found.refusals)
+        raise StepError(f"tensorrt: {found.place}, refuses the model: {told}")
+    return found
+
+
+def _refuse_broken(findings: tuple[Finding, ...]) -> None:
+    """StepError where TensorRT would refuse the model or compute other numbers, by the rules."""
+    told = [f"{each.layer}: {each.message}" for each in findings if each.severity in ("refused", "wrong numbers")]
+    if told:
+        raise StepError(f"tensorrt: the emitted model breaks its rules: {'; '.join(told)}")
+
+
+def _write_beside(
+    settings: Settings, findings: tuple[Finding, ...], verdict: Verdict, names: tuple[str, ...], out: Path
+) -> tuple[str, ...]:
+    """engine.json, verdict.json and build_engine.py lie in `out`; the names of the files, an engine's too."""
+    written = settings.write(out)
+    document = {
+        "schema": 1,
+        "model": settings.model,
+        "compute_capability": settings.compute_capability,
+        "linter": [asdict(each) for each in findings],
+        "int8_wanted": names,
+        "builder": {**asdict(verdict), "in_float": verdict.in_float(names)},
+    }
+    (out / VERDICT).write_text(json.dumps(document, indent=1) + "\n")
+    shutil.copyfile(STANDALONE, out / SCRIPT)
+    engine = (ENGINE,) if (out / ENGINE).is_file() else ()
+    return (written.name, VERDICT, SCRIPT, *engine)
+
+
+def _covered(coverage: Coverage, verdict: Verdict, names: tuple[str, ...]) -> Coverage:
+    """The graph's coverage, less what the builder runs in float all the same."""
+    floats = tuple((name, f"{verdict.place}, runs it in float") for name in verdict.in_float(names))
+    return replace(coverage, quantized=coverage.quantized - len(floats), left=(*coverage.left, *floats))
+
+
+def _remarks(verdict: Verdict, files: tuple[str, ...], is_quantized: bool) -> tuple[str, ...]:
+    """Who judged the model, where the INT8 coverage comes from, and what has not been run."""
+    counted = "; layers in INT8 are counted on the graph" if is_quantized else ""
+    if verdict.absent:
+        said = f"neither NVIDIA's parser nor its builder was asked ({verdict.absent}){counted}"
+    elif verdict.crash:
+        said = f"{verdict.place}, gave no verdict: {verdict.crash}{counted}"
+    elif verdict.is_built:
+        said = f"{verdict.place}, builds it"
+        said += "; layers in INT8 are those that it runs in INT8, by its own log" if is_quantized else ""
+    else:
+        told = "; ".join(f"{each.layer or 'the network'}: {each.message}" for each in verdict.refusals)
+        said = f"{verdict.place}, refuses the model: {told}{counted}"
+    built = (BUILT_NEVER_RUN,) if ENGINE in files else ()
+    return (said, f"build the engine on the device: python {SCRIPT}", *built)
