@@ -21,7 +21,7 @@ from edgewright.passes.fold_batchnorm import FoldBatchnorm
 from edgewright.passes.insert_quantization import InsertQuantization
 from edgewright.passes.text import from_text, to_text
 from edgewright.recipe.schema import Recipe
-from edgewright.targets import Target
+from edgewright.targets import Target, load_target
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
@@ -368,3 +368,35 @@ def test_the_pass_is_what_target_and_recipe_say(target: Target, make_recipe: Cal
     skip = InsertQuantization.for_target(without, asked)
     assert isinstance(skip, Skip)
     assert skip.why.startswith("x86-avx2 has no static int8 kernels")
+
+
+@pytest.mark.parametrize("kind", ["Plain", "Residual", "PaddedResidual", "DepthwiseSeparable", "Flattened"])
+def test_tensorrt_gets_symmetric_int8_float_biases_and_no_rounding_behind_layers(
+    kind: str, networks: ModuleType, make_recipe: Any, make_context: Any, carry_out: Callable[..., ModelState]
+) -> None:
+    recipe = make_recipe(compress={"quantize": {"calibration": {"samples": 64}}})
+    ada = load_target("nvidia-rtx-ada")
+    steps = [step.for_target(ada, recipe) for step in (Calibrate, InsertQuantization)]
+    context = make_context(calibration=(images(64), torch.arange(64) % 10))
+    network = networks.random(getattr(networks, kind))
+    state = carry_out(network, Export(), FoldBatchnorm(), *steps, context=context)
+    module = editable(state.exported_program())
+    layers = [node for node in module.graph.nodes if operator(node) in ("conv2d", "linear")]
+    inside = [node for node in layers if "dequantize_per_channel" in str(node.args[1].target)]
+    assert inside
+    for node in inside:
+        assert "dequantize_per_tensor" in str(node.args[0].target)
+        assert tensor_of(module, node.args[1].args[0]).dtype == torch.int8
+        assert node.args[1].args[3] == 0
+        assert node.args[2] is None or tensor_of(module, node.args[2]).dtype == torch.float32
+        assert not any("quantize" in str(reader.target) for reader in node.users if operator(reader) == "relu")
+    for node in module.graph.nodes:
+        if str(node.target).startswith("quantized_decomposed.quantize_per_tensor"):
+            scale, zero_point, lowest, highest, dtype = node.args[1:]
+            assert scale > 0
+            assert (zero_point, lowest, highest, dtype) == (0, -128, 127, torch.int8)
+    for node in module.graph.nodes:
+        if operator(node) == "add" and any(operand in inside for operand in node.args):
+            assert sorted("dequantize_per_tensor" in str(operand.target) for operand in node.args) == [False, True]
+    floats = {name for name, why in state.attachments["quantization"]["left_float"].items() if "fewer than 16" in why}
+    assert floats == {"head"}
