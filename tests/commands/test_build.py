@@ -39,6 +39,22 @@ def test_json_is_one_document_with_the_contracts_keys(built: Any) -> None:
         assert set(step) == {"pass", "seconds", "cached"}
 
 
+@pytest.mark.slow
+def test_how_often_two_targets_predict_the_same_is_said_with_the_samples(copy: Any, program: Program) -> None:
+    arguments = [*copy.arguments(), "--target", "x86-avx2", "--target", "arm64-cortex-a72"]
+    document = program("build", *arguments, "--json").document()
+    (pair,) = document["agreement"]
+    assert pair["targets"] == ["x86-avx2", "arm64-cortex-a72"]
+    assert pair["agree"] == pytest.approx(1 - len(pair["differ"]) / 300)
+    shown = program("build", *arguments).out.splitlines()
+    share = f"{pair['agree']:.2%} of the samples"
+    assert shown[-1].startswith(f"x86-avx2 and arm64-cortex-a72 predict the same on {share}")
+
+
+def test_one_target_agrees_with_nobody(built: Any) -> None:
+    assert built.ran.document()["agreement"] == []
+
+
 def test_progress_goes_to_standard_error_in_plain_lines(built: Any) -> None:
     lines = built.ran.err.splitlines()
     assert "\x1b" not in built.ran.err

@@ -14,8 +14,9 @@ def test_it_prints_every_layer_and_ends_with_the_culprit(built: Any, edgewright:
     assert shown.code == 0
     lines = shown.out.splitlines()
     assert lines[0] == f"{built.artifact} against {built.artifact / 'baseline'}: 8 samples on local"
-    assert lines[1].split() == ["layer", "operator", "type", "SQNR", "largest", "difference"]
+    assert lines[1].split() == ["layer", "operator", "type", "SQNR", "largest", "difference", "from", "simulated"]
     assert [line.split()[0] for line in lines[2:6]] == ["image", "stem.0", "body.0", "head"]
+    assert any(line.startswith("simulated: 4 of 4 layers known, at most ") for line in lines)
     assert lines[-1].startswith("adds the most error: ")
 
 
@@ -26,6 +27,8 @@ def test_json_is_one_document(built: Any, edgewright: Program) -> None:
     document = json.loads(shown.out)
     assert (document["schema"], document["samples"], document["against"]) == (1, 3, str(baseline))
     assert [layer["name"] for layer in document["layers"]] == ["image", "stem.0", "body.0", "head"]
+    assert all(layer["simulated_equal"] <= 1 for layer in document["layers"])
+    assert document["strayed"] is None
     assert document["culprit"] in {layer["name"] for layer in document["layers"]}
 
 
