@@ -199,6 +199,8 @@ def _config(trt: Any, builder: Any, network: Any, settings: dict[str, Any], cach
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    if not settings.get("tf32"):
+        config.clear_flag(trt.BuilderFlag.TF32)
     if settings.get("sparse"):
         config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if settings.get("build_for"):  # TensorRT for RTX alone builds for a GPU that is not there

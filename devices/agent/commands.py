@@ -11,13 +11,14 @@ from . import identity
 from .contract import AgentError, Runtime
 from .memory import reset_peak, status_bytes
 from .on_onnxruntime import OnnxRuntime
+from .on_tensorrt import TensorRt
 from .on_tflite import TFLite
 
 BLOCK_NS = 20_000_000
 """How long one block of the warm-up is meant to last: long enough for a median, short enough to follow a drift."""
 STEADY = 0.02
 """Two blocks in a row whose medians differ by less than this share are called steady."""
-RUNTIMES: dict[str, type[Runtime]] = {"onnxruntime": OnnxRuntime, "tflite": TFLite}
+RUNTIMES: dict[str, type[Runtime]] = {"onnxruntime": OnnxRuntime, "tflite": TFLite, "tensorrt": TensorRt}
 COMMANDS = ("load", "run", "tensors", "warm_up", "time", "profile", "identity")
 
 

@@ -23,7 +23,10 @@ ALIKE_FROM = 8.0
 
 @dataclass(frozen=True)
 class Settings:
-    """`shapes` are min, opt and max of each input; `int8_layers` the layers that must run in INT8."""
+    """`shapes` are min, opt and max of each input; `int8_layers` the layers that must run in INT8.
+
+    Without `tf32`, what is float32 in the model is computed with all of its bits, as the reference outputs were.
+    """
 
     model: str
     shapes: Mapping[str, Mapping[str, Sequence[int]]]
@@ -31,6 +34,7 @@ class Settings:
     compute_capability: str
     runtime_line: str
     sparse: bool = False
+    tf32: bool = False
     build_for: str = ""
 
     def write(self, folder: Path) -> Path:

@@ -151,7 +151,7 @@ def test_bad_requests_are_answered(tmp_path: Path) -> None:
             session.call("fly")
         with pytest.raises(StepError, match="unexpected keyword argument 'speed'"):
             session.call("time", speed=3)
-        with pytest.raises(StepError, match="expected one of onnxruntime, tflite, got 'tflight'"):
+        with pytest.raises(StepError, match="expected one of onnxruntime, tflite, tensorrt, got 'tflight'"):
             session.call("load", runtime="tflight", file=str(broken), threads=1)
         with pytest.raises(StepError, match=r"none\.onnx: expected an artifact's file"):
             session.call("load", runtime="onnxruntime", file=str(tmp_path / "none.onnx"), threads=1)

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import onnx
 import pytest
 from edgewright.devices.agent.contract import AgentError
 from edgewright.devices.agent.on_onnxruntime import OnnxRuntime, _field
+from edgewright.devices.local import LocalDevice
+from edgewright.runtimes import open_runner
 from onnx import TensorProto, helper
 
 Open = Callable[..., OnnxRuntime]
@@ -95,3 +98,14 @@ def test_nodes_are_timed_once_with_the_profiler_and_no_file_is_left(open_file: O
     assert [len(samples) for _, _, samples in found] == [3] * 4
     with pytest.raises(AgentError, match="expected the load option profile"):
         opened.profiled()
+
+
+@pytest.mark.parametrize(("options", "is_fused"), [({}, True), ({"unoptimized": True}, False)])
+def test_a_reference_computes_each_node_as_the_file_says_it(
+    quantized_models: ModuleType, tmp_path: Path, options: dict[str, bool], is_fused: bool
+) -> None:
+    file = quantized_models.convolution(tmp_path / "model.onnx", zero_point=np.uint8(0))
+    with open_runner("onnxruntime", LocalDevice(), file, 1, options={"profile": True, **options}) as runner:
+        kinds = [each.operator for each in runner.profile(1).operators]
+    written = ["QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv", "Relu"]
+    assert (sorted(kinds) == sorted(written)) is not is_fused
