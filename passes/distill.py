@@ -120,16 +120,18 @@ class Distill(TrainingOptions):
     def _load(self, context: Context) -> list[Teacher]:
         from ..training.distillation import Teacher
 
-        if context.original is None or context.other is None:
-            raise StepError(f"{self.name}: no recipe is at hand from which teachers could be loaded")
+        networks = [self._network(teacher, context) for teacher in self.teachers]
         return [
-            Teacher(
-                context.original() if teacher.source == ORIGINAL else context.other(teacher.network),
-                teacher.share,
-                teacher.output,
-            )
-            for teacher in self.teachers
+            Teacher(network, teacher.share, teacher.output)
+            for network, teacher in zip(networks, self.teachers, strict=True)
         ]
+
+    def _network(self, teacher: TeacherNetwork, context: Context) -> nn.Module:
+        if teacher.source == ORIGINAL and context.original is not None:
+            return context.original()
+        if teacher.source != ORIGINAL and context.other is not None:
+            return context.other(teacher.network)
+        raise StepError(f"{self.name}: no recipe is at hand from which the teacher {teacher.source} could be loaded")
 
     def _train(
         self,

@@ -69,7 +69,9 @@ def main() -> None:
 
 def run(way: str, seed: int, student: Any, teacher: Any, test: _cifar.Samples, options: argparse.Namespace) -> Run:
     """The row's student of that seed, trained now or found among the finished ones."""
-    name = f"{way}, seed {seed}, {options.epochs:g} epochs, {options.images} images".replace(" ", "-").replace(",", "")
+    name = f"{way}, seed {seed}, {options.epochs:g} epochs, {options.images} images".translate(
+        {ord(" "): "-", ord(","): None, ord("("): None, ord(")"): None}
+    )
     folder = _measure.OUT / "distillation" / name
     kept = folder / "run.json"
     if kept.is_file():
