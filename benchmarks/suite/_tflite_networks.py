@@ -101,7 +101,7 @@ def anomaly_detection(data: Path, recording: Path) -> Case:
         vendor=data / "mlperf_tiny" / "ad" / "ad01_int8.tflite",
         note=f"the {len(windows)} windows of the one recording that is shipped calibrate, for both sides, and are"
         " scored."
-        " linear layers have a weight scale per channel on both sides, and one in all in the vendor's file:"
+        " Linear layers have a weight scale per channel on both sides, and one in all in the vendor's file:"
         " ai-edge-quantizer's is shown in that form too",
         is_linear=True,
     )
