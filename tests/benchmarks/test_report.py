@@ -114,3 +114,22 @@ def test_one_report_or_two_are_text_on_their_own(reported: Reported) -> None:
     both = latency_text({"a": reported([[2_000_000] * 300]), "b": reported([[1_000_000] * 300], is_steady=False)})
     assert both.splitlines()[1].split()[2:] == ["2.00", "ms", "1.00", "ms"]
     assert both.endswith("b was not steady when it was timed\n")
+
+
+def test_without_a_latency_the_table_says_so_and_who_stood_in(summed: Summed) -> None:
+    timed = summed(0.5)
+    sides = {"baseline": replace(timed.baseline, latency=None), "artifact": replace(timed.artifact, latency=None)}
+    summary = replace(timed, **sides, comparison=None, reference="onnxruntime with its optimizations off")
+    rows = {row.label: row for row in summary.rows()}
+    assert (rows["latency"].baseline, rows["latency"].artifact) == ("not measured", "not measured")
+    assert not {"latency p50", "peak memory", "load", "first inference"} & set(rows)
+    assert rows["top1"].change == "+0.2 points"
+    assert summary.remarks()[0].endswith(
+        "onnxruntime with its optimizations off: a reference runtime, not the target's"
+    )
+    assert "latency was not measured" in summary.to_text()
+    document = json.loads(json.dumps(summary.to_json()))
+    assert document["latency_ns"]["artifact"] == {"p50": None, "p95": None, "p99": None}
+    assert (document["latency_ns"]["verdict"], document["peak_rss_bytes"]["artifact"]) == ("not measured", None)
+    assert document["reference_runtime"] == "onnxruntime with its optimizations off"
+    assert timed.to_json()["reference_runtime"] is None

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
+from edgewright.devices.local import LocalDevice
 from edgewright.ir.errors import InputError
-from edgewright.runtimes import emitter
+from edgewright.runtimes import EMITTERS, emitter, open_prover
+from edgewright.runtimes.tensorrt_build import host
 
 LIGHT = """
 import sys
@@ -22,5 +26,16 @@ def test_asking_for_needs_imports_nothing_heavy() -> None:
 
 
 def test_an_unknown_emitter_is_refused() -> None:
-    with pytest.raises(InputError, match="expected one of onnxruntime, tflite, got 'abacus'"):
+    with pytest.raises(InputError, match="expected one of onnxruntime, tensorrt, tflite, got 'abacus'"):
         emitter("abacus")
+
+
+def test_what_proves_an_artifact_is_its_runtime_or_what_stands_in_for_it(
+    quantized_models: ModuleType, tmp_path: Path
+) -> None:
+    references = {name: each.reference() for name, each in EMITTERS.items()}
+    assert (references["onnxruntime"], references["tflite"]) == (None, None)
+    assert (references["tensorrt"] is None) == host.can_run()
+    file = quantized_models.convolution(tmp_path / "model.onnx")
+    with open_prover("tensorrt", LocalDevice(), file) as runner:
+        assert runner.runtime == ("tensorrt" if host.can_run() else "onnxruntime")

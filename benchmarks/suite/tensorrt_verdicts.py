@@ -1,0 +1,141 @@
+"""What NVIDIA's own parser and builder make of our TensorRT artifacts: accepted or not, and each layer's type.
+
+    pip install 'edgewright[nvidia-rtx]'
+    pip install --no-deps --target FOLDER torchvision==0.28.0 pillow
+    python benchmarks/suite/tensorrt_verdicts.py [--torchvision FOLDER] [--data FOLDER] [--quick] [--network NAME]...
+
+TensorRT for RTX builds engines where no GPU is; nothing is run, and nothing is timed but the build. Networks of
+torchvision have random weights (`_torchvision.py`), those of CIFAR-10 are trained ones of the second FOLDER, which the
+README's section on benchmarks tells of. Every network is quantized as the profile wants it and built for each profile
+of TensorRT for RTX. Writes results/tensorrt_verdicts.json and .md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import _cifar
+import _measure
+import _torchvision
+
+TARGETS = ("nvidia-rtx-ampere", "nvidia-rtx-ada", "nvidia-rtx-blackwell")
+OF_CIFAR = ("resnet20_cifar10jpeg_derived", "resnet56_cifar10")
+OF_TORCHVISION = ("mobilenet_v2", "resnet50", "efficientnet_b0")
+QUICK = OF_CIFAR[:1]
+SAMPLES = 8
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one network, kept in out/")
+    parser.add_argument("--torchvision", type=Path, metavar="FOLDER", help="where it was installed")
+    parser.add_argument("--network", action="append", choices=(*OF_CIFAR, *OF_TORCHVISION))
+    _cifar.add_data_option(parser)
+    options = parser.parse_args()
+    from edgewright.runtimes.tensorrt_build import verdict
+
+    if not verdict.is_installed():
+        print(f"not run: TensorRT for RTX is not installed; {verdict.HOW}")
+        return
+    _cifar.end_without(options.data)
+    wanted = options.network or (QUICK if options.quick else (*OF_CIFAR, *OF_TORCHVISION))
+    rows = [
+        row for name in wanted if name in OF_CIFAR for row in verdicts(name, _cifar.network(options.data, name), 32)
+    ]
+    if large := [name for name in wanted if name in OF_TORCHVISION]:
+        models = _torchvision.import_models(options.torchvision)
+        for name in large:
+            rows += verdicts(name, _torchvision.network(models, name), _torchvision.SIDE)
+    write(rows, options.quick)
+
+
+def verdicts(name: str, network: Any, side: int) -> list[Row]:
+    """A row for each profile; the network is quantized once, for all of them want the same."""
+    from edgewright.ir.errors import StepError
+    from edgewright.targets import load_target
+
+    state, rows = quantized(network, side), []
+    for target in map(load_target, TARGETS):
+        with tempfile.TemporaryDirectory(prefix="edgewright-verdicts-") as folder:
+            start = time.perf_counter()
+            try:
+                row = judged(state, target, Path(folder))
+            except StepError as error:
+                row = {"error": str(error)}
+            rows.append({"network": name, "target": target.name, "seconds": time.perf_counter() - start, **row})
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    return rows
+
+
+def judged(state: Any, target: Any, folder: Path) -> Row:
+    """What the emitter and the builder say of the network."""
+    from edgewright.runtimes import emitter
+
+    emitted = emitter(target.runtime).emit(state, target, folder)
+    document = json.loads((folder / "verdict.json").read_text())
+    said = document["builder"]
+    return {
+        "version": said["version"],
+        "is_built": said["is_built"],
+        "layers": emitted.coverage.eligible,
+        "wanted": len(document["int8_wanted"]),
+        "int8": len(said["int8"]),
+        "in_float": said["in_float"],
+        "left": dict(emitted.coverage.left),
+        "warnings": len(said["warnings"]),
+        "findings": len(document["linter"]),
+        "model_bytes": emitted.total_bytes,
+        "engine_bytes": said["engine_bytes"],
+    }
+
+
+def quantized(network: Any, side: int) -> Any:
+    """The network's state behind the passes of a plan for static INT8."""
+    from edgewright.ir.state import InputSpec, ModelState
+    from edgewright.passes import manager
+    from edgewright.passes.contract import Context
+    from edgewright.pipeline.planning import plan
+    from edgewright.recipe import quantization, schema
+    from edgewright.targets import load_target
+
+    calibration = quantization.Calibration(method="min-max", samples=SAMPLES)
+    recipe: Any = schema.Recipe.model_construct(
+        model=schema.Model.model_construct(inputs={"image": schema.Input(shape=(1, 3, side, side))}),
+        compress=schema.Compress(quantize=quantization.Quantize(calibration=calibration)),
+    )
+    data: Any = _torchvision.Noise(side, SAMPLES)
+    context = Context(data, "classification", 0, Path(tempfile.gettempdir()), lambda text: None)
+    state = ModelState((InputSpec("image", (1, 3, side, side)),), module=network.eval())
+    for planned in plan(recipe, load_target(TARGETS[0])).steps:
+        state = manager.run(planned.step, state, context, next(data.batches(1)).inputs)
+    return state
+
+
+def write(rows: list[Row], is_quick: bool) -> None:
+    """The results as JSON and as a table."""
+    headers = ["network", "profile", "verdict", "INT8 by the builder's log", "wanted", "of", "model", "engine"]
+    text = _measure.table(headers, [line(row) for row in rows])
+    text += "\n\nWhy each other layer is not wanted in INT8 stands in the JSON file. No engine was run."
+    made = _measure.origin("onnx", "torch", "tensorrt-rtx-cu13-bindings")
+    _measure.write("tensorrt_verdicts", text, rows, made, quick=is_quick)
+
+
+def line(row: Row) -> list[str]:
+    if "error" in row:
+        return [row["network"], row["target"], row["error"], *[""] * 5]
+    verdict = "builds" if row["is_built"] else "refused"
+    counts = [str(row[key]) for key in ("int8", "wanted", "layers")]
+    return [row["network"], row["target"], verdict, *counts, *(f"{row[key] / 2**20:.1f} MiB" for key in SIZES)]
+
+
+SIZES = ("model_bytes", "engine_bytes")
+
+if __name__ == "__main__":
+    main()
