@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FLOAT_STEPS = 255
 """What lies on no grid is counted in steps of which its largest value has so many."""
+_WITHOUT_BIAS = "MatMul"
+"""ONNX's product of a linear layer, whose bias an operator of its own adds: not the value that the module has."""
 _ACTIVATIONS = frozenset({"relu", "relu6", "hardtanh", "clamp"})
 """What kernels of any target fuse with the layer before."""
 _FUSED: Mapping[str, tuple[float, float]] = {
@@ -154,7 +156,8 @@ def _counterpart(layer: Layer, found: np.ndarray, known: Sequence[Simulated]) ->
     """The real values that were simulated for the layer, laid out as it lays them; None where no one value fits."""
     import numpy as np
 
-    named = [each for each in known if layer.is_module and each.is_module and each.name == layer.name]
+    has_name = layer.is_module and layer.operator != _WITHOUT_BIAS
+    named = [each for each in known if has_name and each.is_module and each.name == layer.name]
     alike = [
         each
         for each in known

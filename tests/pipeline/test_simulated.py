@@ -105,6 +105,11 @@ def test_of_two_different_values_that_fit_none_is_taken(known: dict[str, Simulat
     assert off_by(found, wanted, (replace(add, values=add.values[:, :2]),)) == {}
 
 
+def test_a_product_whose_bias_is_added_behind_it_is_not_what_the_module_gives(known: dict[str, Simulated]) -> None:
+    product = replace(layer("head", True), operator="MatMul")
+    assert off_by({"head/output": known["head"].values}, (product,), tuple(known.values())) == {}
+
+
 def test_an_activation_that_the_file_has_in_one_with_a_float_layer_is_counted_in() -> None:
     values = np.array([[-2.0, 3.0, 8.0]], np.float32)
     known = (Simulated("head", True, None, 0, values),)
