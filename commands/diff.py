@@ -24,7 +24,8 @@ def command(
     """Run an artifact and its float baseline on the golden inputs and compare what their layers compute.
 
     SQNR is the power of the float values over that of the difference. The worst layer is marked, and so is the culprit:
-    the one whose output is noisier than its inputs by the most.
+    the one whose output is noisier than its inputs by the most. Beside it stands how far each layer is from what was
+    simulated when the artifact was built.
 
     Examples:
 
