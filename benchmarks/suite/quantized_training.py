@@ -30,7 +30,7 @@ METHODS: dict[str, dict[str, Any] | None] = {
     "learned steps, taught by the float network": {"method": "lsq", "distill": {}},
 }
 """What follows `quantize` in the recipe."""
-LEARNING_RATES = {8: 1e-5, 4: 1e-3}
+LEARNING_RATES = {8: 1e-5, 4: 3e-4}
 """Adam's. With 8 bits there is next to nothing to win back, and a large rate loses what the network knows."""
 BATCH = 100
 
@@ -57,7 +57,7 @@ def main() -> None:
     _cifar.end_without(options.data)
     options.seeds = options.seeds or (1 if options.quick else 3)
     options.epochs = options.epochs or (1 if options.quick else 2)
-    options.images, options.train_images = (2000, 1500) if options.quick else (10_000, 10_000)
+    options.images, options.train_images = (2000, 3000) if options.quick else (10_000, 10_000)
     samples = _cifar.Samples(options.data, "test")
     baseline = float32(samples, options)
     rows = [Row(bits, how) for bits in (8, 4) for how in METHODS]
