@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ..training.distillation import Distillation, Teacher
     from ..training.result import TrainingResult
 
+_FITTED = 64
+"""Samples on which the adapters of hints are fitted."""
 _KEY = "compress.distill.teacher"
 
 
@@ -173,8 +175,9 @@ class Distill(TrainingOptions):
         from ..training.seeds import seed_everything
         from ..training.soft_labels import SoftLabels
 
-        example = next(iter(training.batches(2))).inputs
+        size = _FITTED if features.hints else 2
         seed_everything(context.seed, -2)
+        example = next(iter(training.batches(size, limit=size))).inputs
         terms = terms_for(features, student, teachers[0].network, example)
         soft = SoftLabels(context.task, self.temperature)
         taught = Distillation(student, teachers, soft, self.alpha, terms, features)

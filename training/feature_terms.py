@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..ir.errors import InputError, Problem
-from .feature_losses import angle_loss, attention_loss, contrast_loss, distance_loss, hint_loss, pooled
+from .feature_losses import angle_loss, attention_loss, contrast_loss, distance_loss, hint_loss, pooled, same_places
 from .features import Place, checked, embedding_of, recorded
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Comparison = Callable[["Tensor", "Tensor"], "Tensor"]
 _CONTRASTED = 128
 """Axes in which features are contrasted. Source: arXiv:1910.10699, whose released code has it (feat_dim)."""
+_RIDGE = 1e-3
+"""Beside the mean square of a feature: enough to solve for features that are always zero."""
 _ANGLES = 2.0
 """The weight of angles beside distances: 50 beside 25. Source: arXiv:1904.05068, section 4.3."""
 
@@ -63,8 +65,8 @@ def terms_for(
 ) -> tuple[Term, ...]:
     """The terms, helpers in the widths that the features of the example batch have.
 
-    The helpers' first weights are drawn from torch's global generator. InputError where a layer is none of the
-    network's, with the nearest names, or where features can't be compared; all at once.
+    Adapters of hints are fitted to the example, other helpers drawn from torch's global generator. InputError where a
+    layer is none of the network's, with the nearest names, or where features can't be compared; all at once.
     """
     pairs = [(key, layer) for key in ("hints", "attention") for layer in getattr(options, key)]
     problems: list[Problem | str] = []
@@ -108,6 +110,7 @@ def _layer_term(options: FeatureOptions, key: str, own: Place, other: Place, stu
     if key == "attention":
         return Term(options.attention_weight, own, other, attention_loss)
     adapter = _adapter(student, teacher)
+    _fit(adapter, *same_places(student, teacher))
     return Term(options.hint_weight, own, other, lambda one, two: hint_loss(adapter(one), two), (adapter,))
 
 
@@ -118,6 +121,26 @@ def _adapter(student: Tensor, teacher: Tensor) -> nn.Module:
     if student.ndim == 4:
         return nn.Conv2d(student.shape[1], teacher.shape[1], 1)
     return nn.Linear(student.shape[-1], teacher.shape[-1])
+
+
+def _fit(adapter: nn.Module, student: Tensor, teacher: Tensor) -> None:
+    """The adapter brings the example's features nearest to the teacher's, by least squares with a small ridge.
+
+    A student that was trained already would lose by hints through an adapter that knows nothing; FitNets train theirs
+    in a stage of its own (arXiv:1412.6550, section 2.3).
+    """
+    import torch
+
+    rows, wanted = (values.movedim(1, -1) if values.ndim == 4 else values for values in (student, teacher))
+    rows, wanted = (values.reshape(-1, values.shape[-1]).double() for values in (rows, wanted))
+    rows = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
+    products = rows.T @ rows
+    ridge = _RIDGE * products.diagonal().mean() * torch.eye(len(products), dtype=torch.float64)
+    found = torch.linalg.solve(products + ridge, rows.T @ wanted).T.float()
+    parameters = dict(adapter.named_parameters())
+    with torch.no_grad():
+        parameters["weight"].copy_(found[:, :-1].reshape(parameters["weight"].shape))
+        parameters["bias"].copy_(found[:, -1])
 
 
 def _contrast(weight: float, own: Place, other: Place, student: Tensor, teacher: Tensor) -> Term:

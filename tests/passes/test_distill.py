@@ -160,6 +160,25 @@ def test_augmented_samples_are_asked_for_in_every_step(run: Any, labels: Tensor)
     assert "the teacher was asked in every step: samples are drawn anew each time" in notes
 
 
+def test_adapters_are_fitted_to_the_same_samples_whatever_was_drawn_before(
+    run: Any, labels: Tensor, tmp_path: Any
+) -> None:
+    class Augmented:
+        def __len__(self) -> int:
+            return COUNT
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            return IMAGES[index] + 0.1 * torch.randn(3, 16, 16), labels[index]
+
+    options = FeatureOptions(hints=("third=second",), contrast=True)
+    found = []
+    for name in ("first", "second"):
+        module = run(distill(features=options, epochs=0.5), Augmented(), scratch=tmp_path / name).torch_module()
+        found.append(list(module.state_dict().values()))
+        torch.rand(3)
+    assert all(map(torch.equal, *found))
+
+
 def test_a_step_that_was_interrupted_goes_on_to_the_same_bits(run: Any, labels: Tensor, tmp_path: Any) -> None:
     class Faulty:
         def __init__(self, reads: int) -> None:

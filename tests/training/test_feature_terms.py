@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import ModuleType
 from typing import Any
 
@@ -43,6 +44,24 @@ def test_hints_of_features_without_rows_are_adapted_by_a_linear_layer(networks: 
     student, teacher = networks.random(networks.Perceptron), networks.random(networks.Flattened)
     (term,) = terms_for(FeatureOptions(hints=("layers.3=hidden",)), student, teacher, (IMAGES,))
     assert (term.helpers[0].in_features, term.helpers[0].out_features) == (16, 32)
+
+
+def test_adapters_begin_where_they_bring_features_nearest(networks: ModuleType) -> None:
+    """A student that computes the same but for a scale and a bias in each channel has next to nothing to learn."""
+    teacher = networks.random(networks.Plain)
+    student = copy.deepcopy(teacher)
+    with torch.no_grad():
+        student.first.weight[5:] *= 2.0
+        student.first.bias += 0.5
+        student.first.bias[5:] += 1.0
+    student.third[0].weight.data.zero_()  # features that are always the same are no trouble
+    terms = terms_for(FeatureOptions(hints=("first", "third"), hint_weight=1.0), student, teacher, (IMAGES,))
+    with recorded(teacher, [Place("first"), Place("third")]) as taught:
+        teacher(IMAGES)
+    spread = [taught[place].var(dim=(0, 2, 3), unbiased=False).mean() for place in (Place("first"), Place("third"))]
+    first, third = (loss_of(term, student, teacher) for term in terms)
+    assert first < 0.01 * spread[0]  # the ridge shrinks a little
+    assert third < 1.01 * spread[1]  # the mean is all that can be said then
 
 
 def test_attention_needs_nothing_that_learns(pair: Any) -> None:
