@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
 from .contract import NO_NOTES, Coverage, Emitted, ModelNotes, Reference
+from .tensorrt_build import readme
 from .tensorrt_build.host import can_run
 from .tensorrt_build.settings import Settings, shape_profile, stand_in
 from .tensorrt_build.verdict import LIBRARY, PACKAGES, Verdict, ask
@@ -151,7 +152,7 @@ def _refuse_broken(findings: tuple[Finding, ...]) -> None:
 def _write_beside(
     settings: Settings, findings: tuple[Finding, ...], verdict: Verdict, names: tuple[str, ...], out: Path
 ) -> tuple[str, ...]:
-    """engine.json, verdict.json and build_engine.py lie in `out`; the names of the files, an engine's too."""
+    """engine.json, verdict.json, build_engine.py and README.md lie in `out`; the names of all, an engine too."""
     written = settings.write(out)
     document = {
         "schema": 1,
@@ -164,7 +165,7 @@ def _write_beside(
     (out / VERDICT).write_text(json.dumps(document, indent=1) + "\n")
     shutil.copyfile(STANDALONE, out / SCRIPT)
     engine = (ENGINE,) if (out / ENGINE).is_file() else ()
-    return (written.name, VERDICT, SCRIPT, *engine)
+    return (written.name, VERDICT, SCRIPT, readme.write(settings, "".join(engine), out), *engine)
 
 
 def _covered(coverage: Coverage, verdict: Verdict, names: tuple[str, ...]) -> Coverage:

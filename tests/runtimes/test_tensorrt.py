@@ -103,7 +103,7 @@ def test_every_layer_that_the_profile_wants_in_int8_runs_in_int8(for_gpu: ForGpu
     assert (emitted.coverage.quantized, len(found["int8_wanted"])) == (len(layers), len(layers))
     assert {"stem.0", "depthwise.0", "squeeze", "excite", "project.0"} <= set(layers)
     assert (tmp_path / ENGINE).stat().st_size == said["engine_bytes"]
-    assert emitted.files == (INT8, "engine.json", VERDICT, SCRIPT, ENGINE)
+    assert emitted.files == (INT8, "engine.json", VERDICT, SCRIPT, "README.md", ENGINE)
     assert emitted.remarks[-1] == "model.engine was built, never run: there was no such GPU"
 
 
@@ -130,7 +130,7 @@ def test_where_no_builder_can_be_asked_that_is_said(for_gpu: ForGpu, tmp_path: P
     emitted = TensorrtEmitter().emit(for_gpu(Inverted(), target), target, tmp_path)
     assert emitted.remarks[0].startswith("neither NVIDIA's parser nor its builder was asked (")
     assert emitted.remarks[0].endswith("layers in INT8 are counted on the graph")
-    assert emitted.files == (INT8, "engine.json", VERDICT, SCRIPT)
+    assert emitted.files == (INT8, "engine.json", VERDICT, SCRIPT, "README.md")
     settings = json.loads((tmp_path / "engine.json").read_text())
     assert len(settings["int8_layers"]) == emitted.coverage.quantized > 0
     assert (settings["compute_capability"], settings["build_for"]) == ("7.5", "")

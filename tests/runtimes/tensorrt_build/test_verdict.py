@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from edgewright.runtimes.onnx_graph.tensorrt_rules import lint
 from edgewright.runtimes.tensorrt_build import verdict
@@ -60,6 +61,21 @@ def test_a_process_that_dies_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mo
     assert (found.crash, found.is_built) == ("it died of SIGSEGV: at work", False)
     script.write_text("raise SystemExit('no')")
     assert ask(SETTINGS, tmp_path).crash == "it ended with 1: no"
+
+
+@needs_rtx
+def test_a_model_that_kills_the_parser_is_a_finding(quantized_models: ModuleType, tmp_path: Path) -> None:
+    """A scale that is computed: seen to end the process of TensorRT for RTX 1.7.1.116; the linter refuses it."""
+    file = quantized_models.convolution(tmp_path / "model.onnx")
+    model = onnx.load(file)
+    (dequantize,) = [node for node in model.graph.node if node.input[0] == "x_codes"]
+    dequantize.input[1] = "computed"
+    model.graph.node.insert(0, onnx.helper.make_node("ReduceMax", ["image"], ["computed"], keepdims=0))
+    onnx.save(model, file)
+    assert any(finding.severity == "refused" for finding in lint(file, load_target("nvidia-rtx-ada")))
+    found = ask(SETTINGS, tmp_path)
+    assert not found.is_built
+    assert found.crash.startswith("it died of SIGSEGV") or found.refusals
 
 
 def test_what_can_not_be_asked_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
