@@ -16,6 +16,7 @@ from ..benchmarks import accuracy
 from ..benchmarks.accuracy import Parity
 from ..ir.errors import InputError, Problem, StepError
 from ..ir.graph import has_open_batch
+from ..passes.convert_to_float16 import ConvertToFloat16
 from ..runtimes import emitter, open_prover
 from .keys import digest, own_source, runtime_version
 from .simulated import Simulated, first_off, simulate
@@ -38,6 +39,8 @@ SIMULATED_STEPS = 4.0
 """The same from what was simulated: each layer may round a tie to the other side."""
 FLOAT_STEPS = 0.01
 """The same where nothing is quantized and a step is a 255th of the largest output."""
+HALF_STEPS = 1.0
+"""The same where float16 is computed in: eleven bits of each value are kept, in as many layers as there are."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def _write(out: Path, workshop: Workshop, made: Made, device: Device, is_unlike:
     right = dict(zip(outputs, simulated, strict=True)) if is_unlike else outputs
     answers = {name: values[:GOLDEN_SAMPLES] for name, values in right.items()}
     golden_steps = dict(zip(outputs, map(float, steps), strict=True))
-    allowed = _allowed(bool(made.output_steps), is_unlike or emitter(made.runtime).is_portable)
+    allowed = _allowed(bool(made.output_steps), is_unlike or emitter(made.runtime).is_portable, _is_half(made))
     golden = Golden(first, answers, golden_steps, allowed)
     replace(golden, layers=_layers(state, golden, workshop.inputs[0].batch)).write(out / "golden")
 
@@ -189,13 +192,19 @@ def _layers(state: ModelState, golden: Golden, batch: int | None) -> tuple[Simul
     return simulate(state.exported_program(), filled)
 
 
-def _allowed(is_quantized: bool, is_simulated: bool) -> float:
+def _is_half(made: Made) -> bool:
+    """Whether the artifact's runtime computes in float16."""
+    steps = (planned.step for planned in made.plan.steps)
+    return any(isinstance(step, ConvertToFloat16) and step.computed_in == "float16" for step in steps)
+
+
+def _allowed(is_quantized: bool, is_simulated: bool, is_half: bool) -> float:
     """How far from its golden vectors an artifact may be, in steps.
 
     `is_simulated`: other kernels than those that gave the vectors may have to reach them, as another interpreter's.
     """
     if not is_quantized:
-        return FLOAT_STEPS
+        return HALF_STEPS if is_half else FLOAT_STEPS
     return SIMULATED_STEPS if is_simulated else REPEATABLE_STEPS
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgewright.pipeline.parity import HALF_STEPS
 from edgewright.runtimes.tensorrt_build import host, verdict
 
 Program = Callable[..., Any]
@@ -57,6 +58,19 @@ def test_the_artifact_holds_what_an_engine_is_built_of(built: Built) -> None:
     assert ("model.engine" in files) == verdict.is_installed()
     document = json.loads((built.folder / "manifest.json").read_text())
     assert document["runtime_version"].startswith("not run; onnxruntime with its optimizations off, ")
+
+
+def test_float16_is_computed_in_where_it_is_asked_for(trained_recipe: Path, tmp_path: Path, program: Program) -> None:
+    given = ["--target", TARGET, "--out", tmp_path / "out", "--cache", tmp_path / "cache", "--json"]
+    settings = ["compress.prune=null", "compress.recover=null", "compress.quantize={precision: float16}"]
+    ran = program("build", trained_recipe / "recipe.yaml", *given, *(f"--set={each}" for each in settings))
+    assert ran.code == 0, ran.err
+    (found,) = ran.document()["results"]
+    manifest = json.loads((tmp_path / "out" / TARGET / "manifest.json").read_text())
+    assert (found["status"], manifest["main"]) == ("ok", "model.fp16.onnx")
+    assert 0.5 * found["bytes"]["baseline"] < found["bytes"]["artifact"] < 0.8 * found["bytes"]["baseline"]
+    golden = json.loads((tmp_path / "out" / TARGET / "golden" / "golden.json").read_text())
+    assert golden["allowed_steps"] == HALF_STEPS
 
 
 def test_verify_names_the_reference_and_bench_refuses_to_time_it(built: Built, program: Program) -> None:
