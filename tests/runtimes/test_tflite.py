@@ -178,8 +178,9 @@ def quantized(make_recipe: Callable[..., Recipe], make_context: Any) -> State:
 
 
 def simulated(state: ModelState, samples: Tensor) -> np.ndarray:
+    module = state.callable_module()
     with torch.no_grad():
-        return torch.cat([state.callable_module()(sample[None]) for sample in samples]).numpy()
+        return torch.cat([module(sample[None]) for sample in samples]).numpy()
 
 
 def check(state: ModelState, folder: Path) -> None:
