@@ -72,8 +72,8 @@ def test_a_recipe_that_cannot_be_parsed(copy: Any, refused: Callable[..., str]) 
     edit(copy.recipe, ("targets: [x86-avx2]", "targets: [x86-avx2"))
     for command in ("plan", "build"):
         message = refused(command=command)
-        assert f"error: {copy.recipe}: line 12, column 1: expected YAML, got something else" in message
-        assert "while parsing a flow sequence from line 11" in message
+        assert f"error: {copy.recipe}: line 13, column 1: expected YAML, got something else" in message
+        assert "while parsing a flow sequence from line 12" in message
 
 
 def test_unknown_keys_and_wrong_types_are_all_said_at_once(copy: Any, refused: Callable[..., str]) -> None:

@@ -67,7 +67,7 @@ def test_what_does_not_load_is_named_with_its_runtime_and_device(tmp_path: Path)
 
 
 def test_an_unknown_runtime_is_refused(artifact: Path) -> None:
-    with pytest.raises(InputError, match="expected one of onnxruntime, tflite, got 'abacus'"):
+    with pytest.raises(InputError, match="expected one of onnxruntime, tensorrt, tflite, got 'abacus'"):
         open_runner("abacus", LocalDevice(), artifact, threads=1)
 
 
@@ -103,5 +103,5 @@ def test_operators_are_timed_with_the_profiler(artifact: Path) -> None:
 
 
 def test_an_option_that_the_runtime_lacks_is_named(artifact: Path) -> None:
-    with pytest.raises(StepError, match="options: expected only keep_tensors, profile, got 'xnnpack'"):
+    with pytest.raises(StepError, match="options: expected only keep_tensors, profile, unoptimized, got 'xnnpack'"):
         open_runner("onnxruntime", LocalDevice(), artifact, threads=1, options={"xnnpack": False})
