@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -126,3 +128,40 @@ def test_no_text_names_a_folder_of_this_machine_or_the_host_of_a_registry() -> N
             if MACHINES_PATH.search(line) or REGISTRY.search(line) or here.search(line):
                 wrong.append(f"{path}:{number}: {line.strip()[:100]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_suite_asks_the_package_for_what_it_has() -> None:
+    """The scripts run for minutes and in no test, and import where they need: a name that moved would be missed."""
+    asked = {path.name: list(_asked(path)) for path in sorted((ROOT / "benchmarks" / "suite").glob("*.py"))}
+    assert sum(map(len, asked.values())) > 100
+    everything = {f"{file}: {module.__name__}.{name}" for file, found in asked.items() for module, name in found}
+    assert {entry for entry in everything if not _is_there(entry.partition(": ")[2])} == set()
+
+
+def _asked(path: Path) -> Iterator[tuple[ModuleType, str]]:
+    """Each name that the script takes from a module of the package, by an import or by a dot behind the module."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    modules: dict[str, ModuleType] = {}
+    for node in nodes:
+        if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] != "edgewright":
+            continue
+        module = importlib.import_module(str(node.module))
+        for alias in node.names:
+            yield module, alias.name
+            if isinstance(found := getattr(module, alias.name, None), ModuleType):
+                modules[alias.asname or alias.name] = found
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield modules[node.value.id], node.attr
+
+
+def _is_there(path: str) -> bool:
+    """Whether the dotted path leads to a module, or to a name in one."""
+    module, _, name = path.rpartition(".")
+    if hasattr(importlib.import_module(module), name):
+        return True
+    try:
+        importlib.import_module(path)
+    except ModuleNotFoundError:
+        return False
+    return True

@@ -66,6 +66,30 @@ def ratio(candidate: Numbers, baseline: Numbers) -> tuple[float, float, float]:
     return float(np.median(ratios)), float(low), float(high)
 
 
+class Noise:
+    """Data of noise of a shape (N, ...), for ranges that some values were seen in."""
+
+    def __init__(self, shape: tuple[int, ...], samples: int) -> None:
+        self.shape, self.samples, self.name = shape, samples, "calibration"
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def has(self, name: str) -> bool:
+        return True
+
+    def split(self, name: str) -> Noise:
+        return self
+
+    def batches(self, size: int, *, limit: int | None = None, order_seed: int | None = None) -> Iterator[Any]:
+        import torch
+        from edgewright.recipe.datasets import Batch
+
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(0, len(self), size):
+            yield Batch((torch.randn((size, *self.shape[1:]), generator=generator),), torch.arange(size) % 10)
+
+
 def origin(*distributions: str) -> dict[str, str]:
     """The machine, the day and the versions that numbers belong to."""
     from edgewright.devices.machine import this_machine

@@ -141,7 +141,8 @@ def ours(state: Any, context: Any, samples: int, out: Path, target_name: str = T
     from edgewright.passes.calibrate import Calibrate
     from edgewright.passes.insert_quantization import InsertQuantization
     from edgewright.pipeline.planning import resolve
-    from edgewright.recipe.schema import Calibration, Compress, Quantize, Recipe
+    from edgewright.recipe.quantization import Calibration, Quantize
+    from edgewright.recipe.schema import Compress, Recipe
     from edgewright.runtimes import emitter
 
     target = resolve(target_name)

@@ -29,6 +29,8 @@ import numpy as np
 EMULATOR, COMPILER = "qemu-aarch64", "gcc"
 PLUGIN = Path(__file__).with_name("_instructions.c")
 TARGET = "arm64-cortex-a53"
+SAMPLES = 4
+"""Calibration samples."""
 SIDE, OTHER, DEPTH = 16, 32, 4
 """Feature maps are 16x16; the side of a convolution whose width does not change has 32 channels."""
 WIDTHS = (8, 12, 15, 16, 17, 18, 20, 22, 23, 24, 25, 28, 31, 32, 33, 40, 47, 48, 49, 56, 63, 64)
@@ -147,15 +149,17 @@ def emitted(kind: str, width: int, folder: Path) -> Path:
     from edgewright.passes.export import Export
     from edgewright.passes.fold_batchnorm import FoldBatchnorm
     from edgewright.passes.insert_quantization import InsertQuantization
-    from edgewright.recipe.schema import Calibration, Compress, Quantize, Recipe
+    from edgewright.recipe.quantization import Calibration, Quantize
+    from edgewright.recipe.schema import Compress, Recipe
     from edgewright.runtimes.tflite import TfliteEmitter
     from edgewright.targets import load_target
 
     module, channels = KINDS[kind](width)
     target, shape = load_target(TARGET), (1, channels, SIDE, SIDE)
     folder.mkdir()
-    context: Any = Context(Noise(shape), "classification", 0, folder, lambda text: None)  # type: ignore[arg-type]
-    quantize = Quantize(calibration=Calibration(method="min-max", samples=Noise.SAMPLES))
+    data: Any = _measure.Noise(shape, SAMPLES)
+    context = Context(data, "classification", 0, folder, lambda text: None)
+    quantize = Quantize(calibration=Calibration(method="min-max", samples=SAMPLES))
     recipe: Any = Recipe.model_construct(compress=Compress(quantize=quantize))
     state = ModelState((InputSpec("image", shape),), module=module.eval())
     quantizing: Any = [step.for_target(target, recipe) for step in (Calibrate, InsertQuantization)]
@@ -194,32 +198,6 @@ KINDS: dict[str, Callable[[int], tuple[Any, int]]] = {
     "four 3x3": chain,
 }
 """What is as wide as the width says."""
-
-
-class Noise:
-    """Data of noise, for ranges that some values were seen in."""
-
-    SAMPLES = 4
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape, self.name = shape, "calibration"
-
-    def __len__(self) -> int:
-        return self.SAMPLES
-
-    def has(self, name: str) -> bool:
-        return True
-
-    def split(self, name: str) -> Noise:
-        return self
-
-    def batches(self, size: int, *, limit: int | None = None, order_seed: int | None = None) -> Iterator[Any]:
-        import torch
-        from edgewright.recipe.datasets import Batch
-
-        generator = torch.Generator().manual_seed(0)
-        for _ in range(0, len(self), size):
-            yield Batch((torch.randn((size, *self.shape[1:]), generator=generator),), torch.arange(size) % 10)
 
 
 def report(rows: list[dict[str, Any]]) -> str:

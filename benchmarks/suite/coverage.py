@@ -149,7 +149,7 @@ def _through_all(models: Any, name: str, target_name: str, folder: Path, row: Ro
     from edgewright.passes import manager
     from edgewright.passes.contract import Context
     from edgewright.pipeline.planning import plan
-    from edgewright.recipe import schema
+    from edgewright.recipe import quantization, schema
     from edgewright.runtimes import emitter
     from edgewright.targets import load_target
 
@@ -158,7 +158,7 @@ def _through_all(models: Any, name: str, target_name: str, folder: Path, row: Ro
         model=schema.Model.model_construct(inputs={"image": schema.Input(shape=(1, 3, 1, 1))}),
         compress=schema.Compress(
             prune=schema.Prune(flops=PRUNED, criterion="l2"),
-            quantize=schema.Quantize(calibration=schema.Calibration(method="min-max", samples=SAMPLES)),
+            quantize=quantization.Quantize(calibration=quantization.Calibration(method="min-max", samples=SAMPLES)),
         ),
     )
     side = _torchvision.side(name)

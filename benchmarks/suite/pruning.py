@@ -154,7 +154,8 @@ def artifact(row: Row, pruned: Any, seed: int, options: argparse.Namespace, out:
     from edgewright.passes.export import Export
     from edgewright.passes.fold_batchnorm import FoldBatchnorm
     from edgewright.passes.insert_quantization import InsertQuantization
-    from edgewright.recipe.schema import Compress, Quantize, Recipe
+    from edgewright.recipe.quantization import Quantize
+    from edgewright.recipe.schema import Compress, Recipe
     from edgewright.runtimes.onnxruntime import OnnxEmitter
     from edgewright.targets import load_target
 

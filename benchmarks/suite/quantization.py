@@ -171,7 +171,8 @@ def build_ours(options: argparse.Namespace, network: str, method: str, samples: 
     from edgewright.passes.contract import Context
     from edgewright.passes.insert_quantization import InsertQuantization
     from edgewright.pipeline.planning import resolve
-    from edgewright.recipe.schema import Calibration, Compress, Quantize, Recipe
+    from edgewright.recipe.quantization import Calibration, Quantize
+    from edgewright.recipe.schema import Compress, Recipe
     from edgewright.runtimes.onnxruntime import OnnxEmitter
 
     target = resolve(options.target)

@@ -12,13 +12,15 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import _measure
 import numpy as np
 
+SAMPLES = 64
+"""Calibration samples."""
 KERNELS = {3: (32, 16, 8), 1: (32, 16)}
 """Kernel sizes, each with the sides of the feature maps that it is timed on."""
 PRECISIONS = ("float32", "INT8")
@@ -82,13 +84,15 @@ def emitted(kernel: int, side: int, width: int, target_name: str, out: Path) -> 
     from edgewright.passes.export import Export
     from edgewright.passes.fold_batchnorm import FoldBatchnorm
     from edgewright.passes.insert_quantization import InsertQuantization
-    from edgewright.recipe.schema import Calibration, Compress, Quantize, Recipe
+    from edgewright.recipe.quantization import Calibration, Quantize
+    from edgewright.recipe.schema import Compress, Recipe
     from edgewright.runtimes.onnxruntime import OnnxEmitter
     from edgewright.targets import load_target
 
     target = load_target(target_name)
-    context: Any = Context(Noise(side), "classification", 0, out, lambda text: None)  # type: ignore[arg-type]
-    quantize = Quantize(calibration=Calibration(method="min-max", samples=len(Noise(side))))
+    data: Any = _measure.Noise((1, 3, side, side), SAMPLES)
+    context = Context(data, "classification", 0, out, lambda text: None)
+    quantize = Quantize(calibration=Calibration(method="min-max", samples=SAMPLES))
     recipe: Any = Recipe.model_construct(compress=Compress(quantize=quantize))
     state = ModelState((InputSpec("image", (1, 3, side, side)),), module=chain(kernel, width))
     files = {}
@@ -126,30 +130,6 @@ def chain(kernel: int, width: int) -> Any:
     for _ in range(DEPTH):
         layers += [nn.Conv2d(width, width, kernel, padding=kernel // 2), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)).eval()
-
-
-class Noise:
-    """Data of noise, for ranges that some values were seen in."""
-
-    def __init__(self, side: int) -> None:
-        self.side, self.name = side, "calibration"
-
-    def __len__(self) -> int:
-        return 64
-
-    def has(self, name: str) -> bool:
-        return True
-
-    def split(self, name: str) -> Noise:
-        return self
-
-    def batches(self, size: int, *, limit: int | None = None, order_seed: int | None = None) -> Iterator[Any]:
-        import torch
-        from edgewright.recipe.datasets import Batch
-
-        generator = torch.Generator().manual_seed(0)
-        for _ in range(0, len(self), size):
-            yield Batch((torch.randn((size, 3, self.side, self.side), generator=generator),), torch.arange(size) % 10)
 
 
 def class_of(width: int) -> str:
