@@ -76,7 +76,7 @@ def _complain(result: Result, terminal: Terminal, as_json: bool) -> None:
     if result.error is not None:
         terminal.error(f"{result.target}: {result.error}")
     for verdict in result.verdicts:
-        if as_json and verdict.is_missed:
+        if as_json and not verdict.is_met:
             terminal.error(f"{result.target}: {verdict}")
 
 

@@ -16,7 +16,7 @@ class Verdict:
     """One budget; `found` is None where the artifact could not be measured for it, and then it is not met.
 
     `of` is who sets it: the recipe's budget, or the target's hardware. `where` is said where the number is not the
-    target's own. `open` says why it was not measured, and who can: then it is neither met nor missed.
+    target's own. `open` says why it was not measured, and who can: a budget that nobody saw met fails the build, too.
     """
 
     key: str
@@ -25,11 +25,6 @@ class Verdict:
     of: str = "budget"
     where: str = ""
     open: str = ""
-
-    @property
-    def is_missed(self) -> bool:
-        """Whether the build is to fail of it."""
-        return not self.is_met and not self.open
 
     @property
     def is_met(self) -> bool:

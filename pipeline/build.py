@@ -121,11 +121,11 @@ def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Res
     where = f"measured on this machine, which is not {target.name}" if unlike else ""
     limits = [Verdict(limit.key, limit.most, limit.found, "target") for limit in artifact.emitted.limits]
     found = (*verdicts(workshop.recipe.budget, judgement.summary, where), *limits)
-    is_missed = any(verdict.is_missed for verdict in found)
+    is_met = all(verdict.is_met for verdict in found)
     result = Result(
         target=target.name,
         runtime=target.runtime,
-        status="over-budget" if is_missed else "ok",
+        status="ok" if is_met else "over-budget",
         folder=out / target.name,
         made=artifact,
         judgement=judgement,

@@ -39,10 +39,11 @@ def built(trained_recipe: Path, tmp_path_factory: pytest.TempPathFactory, progra
     return Built(folder / "out" / TARGET, ran)
 
 
-def test_what_is_not_measured_is_said_and_fails_no_build(built: Built) -> None:
-    assert (built.ran.code, built.ran.err.count("error")) == (0, 0)
+def test_a_budget_that_nobody_measured_fails_the_build_and_says_who_can(built: Built) -> None:
+    assert (built.ran.code, built.ran.err.count("error")) == (3, 1)
+    assert "budget.latency_p95_ms: NOT MEASURED: 2 allowed; the target's runtime can't run here" in built.ran.err
     (found,) = built.ran.document()["results"]
-    assert (found["status"], found["runtime"]) == ("ok", "tensorrt")
+    assert (found["status"], found["runtime"]) == ("over-budget", "tensorrt")
     assert found["latency_ns"]["verdict"] == "not measured"
     assert found["reference_runtime"] == "onnxruntime with its optimizations off"
     budgets = {each["key"]: each["met"] for each in found["budget"]}
