@@ -101,7 +101,8 @@ def _numbers_to_constants(module: GraphModule) -> None:
 
 
 def _is_number(node: Node) -> bool:
-    """Whether the second operand is a number that a float tensor meets, without a factor of its own."""
+    """Whether the second operand is a number that a float tensor with axes meets, without a factor of its own."""
     number = node.args[1]
-    is_float = node.meta["val"].is_floating_point()
+    value = node.meta["val"]
+    is_float = value.is_floating_point() and value.dim() > 0
     return is_float and isinstance(number, int | float) and not node.kwargs and number != 0

@@ -218,7 +218,7 @@ class Distill(TrainingOptions):
     def _tell(self, context: Context, results: Sequence[TrainingResult], best: TrainingResult) -> None:
         for number, result in enumerate(results, 1):
             title = f"round {number}: " if len(results) > 1 else ""
-            for line in result.lines:
+            for line in result.lines():
                 context.say(f"{title}{line}")
         if len(results) > 1:
             context.say(f"kept the student of round {results.index(best) + 1}, whose loss is the least")

@@ -55,7 +55,7 @@ class Recover(TrainingOptions):
             name=self.name,
             masked=tuple(sparse_weights(state)),
         )
-        for line in result.lines:
+        for line in result.lines():
             context.say(line)
         if result.best_epoch == 0:
             context.progress.warn("recover: no epoch bettered the weights it began with; a lower learning rate may")

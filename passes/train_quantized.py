@@ -223,12 +223,7 @@ def _with_tensors(program: ExportedProgram, tensors: Mapping[str, nn.Parameter])
 
 
 def _report(result: TrainingResult, context: Context) -> None:
-    before, after = f"{result.loss_before:.4f}", f"{result.loss_after:.4f}"
-    context.say(
-        f"{result.epochs_run:g} epochs; loss of the rounded network on held-out training samples {before} before,"
-        f" {after} after"
-    )
-    if result.best_epoch < result.epochs_run:
-        context.say(f"kept the weights after epoch {result.best_epoch:g}: later ones did no better on them")
+    for line in result.lines("the rounded network"):
+        context.say(line)
     if result.best_epoch == 0:
         context.progress.warn("train-quantized: no epoch bettered what calibration gave; a lower learning rate may")

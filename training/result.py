@@ -19,11 +19,10 @@ class TrainingResult:
     stopped_early: bool
     out_of_time: bool = False
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """The result as the history has it."""
+    def lines(self, of: str = "") -> tuple[str, ...]:
+        """The result as the history has it; `of` says whose loss it is, where that is not plain."""
         losses = f"{self.loss_before:.4f} before, {self.loss_after:.4f} after"
-        told = [f"{self.epochs_run:g} epochs; loss on held-out training samples {losses}"]
+        told = [f"{self.epochs_run:g} epochs; loss{of and f' of {of}'} on held-out training samples {losses}"]
         if self.best_epoch < self.epochs_run:
             told.append(f"kept the weights after epoch {self.best_epoch:g}: later ones did no better on them")
         if self.stopped_early:
