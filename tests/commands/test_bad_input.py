@@ -279,11 +279,18 @@ def test_a_disk_that_is_full_in_the_middle_of_a_step(copy: Any, refused: Callabl
     assert list((copy.cache / "unfinished").iterdir()) == []
 
 
+def interruptible() -> None:
+    """What a child does before it starts: it heeds SIGINT, which what a shell started in the background does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_an_interrupted_build_says_so_and_goes_on_from_there(copy: Any, built: Any, program: Program) -> None:
     forget(copy, first=5)
     command = [*PROGRAM, "build", *copy.arguments(), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
+    )
     deadline = time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline and 5 not in dict(chain(copy.cache)):
         time.sleep(0.01)
