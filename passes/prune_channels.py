@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..channels.groups import ChannelGroup
     from ..channels.pruner import Rank
     from ..recipe.datasets import Batch
-    from ..recipe.schema import Prune, Recipe
+    from ..recipe.pruning import Prune
+    from ..recipe.schema import Recipe
     from ..targets import Target
 
 _SAMPLES, _BATCH = 256, 32

@@ -22,6 +22,7 @@ from ..ir.errors import InputError, Problem
 from .about import About
 from .distillation import Distill
 from .parts import Names, Part, existing, some
+from .pruning import Prune
 from .quantization import Quantize
 from .references import Callable, Source, callable_reference
 from .training import Recover
@@ -51,9 +52,6 @@ def _task(value: str, info: ValidationInfo) -> str:
     raise ValueError(f"one of {', '.join(TASKS)}, or file.py:callable")
 
 
-Ratio = Annotated[float, Field(gt=0, lt=1)]
-
-
 class Input(Part):
     """One input of the network. The first axis is the batch: a number, or a word (`batch`) where it stays open."""
 
@@ -74,28 +72,6 @@ class Model(Part):
             raise ValueError(f"no weights: {self.source} holds its own")
         if len({given.shape[0] for given in self.inputs.values()}) > 1:
             raise ValueError("the same batch (the first axis) in every input")
-        return self
-
-
-class Prune(Part):
-    """How much to prune (exactly one of flops, parameters, channels: the part that is taken away) and by what."""
-
-    flops: Ratio | None = None
-    parameters: Ratio | None = None
-    channels: Ratio | None = None
-    criterion: Literal["l1", "l2", "batchnorm", "taylor", "geometric-median", "entropy", "random"] = "l2"
-    scope: Literal["global", "per-layer"] = "global"
-    granularity: Literal["channel", "element"] = "channel"
-    steps: int = Field(default=1, ge=1, le=100)
-    recover_epochs: float = Field(default=0.0, ge=0)
-    """Epochs of training between two steps."""
-    multiple: int | None = Field(default=None, ge=1)
-    keep: Names = ()
-
-    @model_validator(mode="after")
-    def _one_amount(self) -> Self:
-        if sum(amount is not None for amount in (self.flops, self.parameters, self.channels)) != 1:
-            raise ValueError("exactly one of flops, parameters and channels")
         return self
 
 
