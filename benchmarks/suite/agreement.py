@@ -1,17 +1,20 @@
-"""One recipe for two runtimes: on how many samples the artifacts for ONNX Runtime and for TFLite predict the same.
+"""One recipe for three runtimes: on how many samples the artifacts for ONNX Runtime, TFLite and TensorRT agree.
 
     python benchmarks/suite/agreement.py [--quick] [--data FOLDER]
 
-Both artifacts come from the same exported network, calibrated on the same samples by our default method; each runs in
-its own runtime. FOLDER holds the networks and images that the README's section on benchmarks tells of. Writes
-results/agreement.md, and results/agreement.json with the index of each sample on which the artifacts differ.
+All artifacts come from the same exported network, calibrated on the same samples by our default method. Each runs in
+its own runtime, but the one for TensorRT where no GPU is: its graph is then computed by the reference that the table
+names. FOLDER holds the networks and images that the README's section on benchmarks tells of. Writes
+results/agreement.md, and results/agreement.json with the index of each sample on which artifacts differ.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,19 @@ from _tflite_files import Numbers, folded, ours
 from _tflite_networks import inputs, resnet
 
 NETWORK, SAMPLES = "resnet20_cifar10jpeg_derived", 256
-TARGETS = ("host", "arm64-cortex-a72")
+TARGETS = ("host", "arm64-cortex-a72", "nvidia-rtx-ada")
 LEAST = 0.985
-"""The share of samples on which both must predict the same."""
+"""The share of samples on which each two must predict the same."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One artifact: `ran_by` names the runtime, or its reference; `classes` (images,) are its predictions."""
+
+    target: str
+    profile: str
+    ran_by: str
+    classes: Numbers
 
 
 def main() -> None:
@@ -39,62 +52,80 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         state, context = folded(case, Path(folder))
         floats = run(state, context, "arm64-cortex-a72", 0, Path(folder) / "float", values)
-        predicted = [run(state, context, name, SAMPLES, Path(folder) / name, values) for name in TARGETS]
-    rows = [
-        {"target": name, "top1": float((each == labels).mean()), "flips": float((each != floats).mean())}
-        for name, each in zip(TARGETS, predicted, strict=True)
-    ]
-    differ = np.flatnonzero(predicted[0] != predicted[1])
-    apart = [
-        {
-            "index": int(index),
-            "label": int(labels[index]),
-            "float": int(floats[index]),
-            **{name: int(each[index]) for name, each in zip(TARGETS, predicted, strict=True)},
-        }
-        for index in differ
-    ]
-    write(rows, apart, count, options.quick)
+        rows = [run(state, context, name, SAMPLES, Path(folder) / name, values) for name in TARGETS]
+    write(rows, floats.classes, labels, options.quick)
 
 
-def run(state: Any, context: Any, target_name: str, samples: int, out: Path, values: Numbers) -> Numbers:
-    """The class that the artifact for the target gives each of the inputs, in its runtime on this machine."""
+def run(state: Any, context: Any, target_name: str, samples: int, out: Path, values: Numbers) -> Row:
+    """What the artifact for the target says of each of the inputs, on this machine."""
     from edgewright.devices.local import LocalDevice
     from edgewright.pipeline.planning import resolve
-    from edgewright.runtimes import open_runner
+    from edgewright.runtimes import emitter, open_prover
 
+    target = resolve(target_name)
     built = ours(state, context, samples, out, target_name)
     print(f"{target_name} {samples}: built", file=sys.stderr)
-    runtime, ports = resolve(target_name).runtime, built.emitted.ports
-    with open_runner(runtime, LocalDevice(), built.path, 1, ports) as runner:
+    with open_prover(target.runtime, LocalDevice(), built.path, built.emitted.ports) as runner:
         classes: Numbers = runner.run({"image": values})[0].argmax(1)
-    return classes
+    reference = emitter(target.runtime).reference()
+    ran_by = target.runtime if reference is None else f"{reference.runtime} (reference)"
+    return Row(target_name, target.name, ran_by, classes)
 
 
-def write(rows: list[dict[str, Any]], apart: list[dict[str, Any]], count: int, quick: bool) -> None:
-    """The table is printed and lies beside this file, with the machine and the versions that it belongs to."""
-    from edgewright.pipeline.planning import resolve
+def between(first: Row, second: Row, floats: Numbers, labels: Numbers) -> dict[str, Any]:
+    """How often two artifacts predict the same, and each sample on which they do not."""
+    differ = np.flatnonzero(first.classes != second.classes)
+    return {
+        "targets": [first.target, second.target],
+        "agreement": 1 - len(differ) / len(labels),
+        "differ": [
+            {
+                "index": int(index),
+                "label": int(labels[index]),
+                "float": int(floats[index]),
+                **{row.target: int(row.classes[index]) for row in (first, second)},
+            }
+            for index in differ
+        ],
+    }
 
-    same = 1 - len(apart) / count
-    lines = []
-    for row in rows:
-        profile = resolve(row["target"])
-        lines.append([row["target"], profile.name, profile.runtime, f"{row['top1']:.2%}", f"{row['flips']:.2%}"])
-    first, second = TARGETS
-    right = [sum(entry[name] == entry["label"] for entry in apart) for name in TARGETS]
-    unsure = sum(entry["float"] not in (entry[first], entry[second]) for entry in apart)
+
+def told(pair: dict[str, Any]) -> list[str]:
+    """The pair's row of the second table: who is right where they differ, and where both leave the float model."""
+    first, second = pair["targets"]
+    right = [str(sum(entry[name] == entry["label"] for entry in pair["differ"])) for name in (first, second)]
+    unsure = sum(entry["float"] not in (entry[first], entry[second]) for entry in pair["differ"])
+    verdict = "met" if pair["agreement"] >= LEAST else "MISSED"
+    return [first, second, f"{pair['agreement']:.2%}", verdict, str(len(pair["differ"])), *right, str(unsure)]
+
+
+def write(rows: list[Row], floats: Numbers, labels: Numbers, quick: bool) -> None:
+    """The tables are printed and lie beside this file, with the machine and the versions that they belong to."""
+    figures = [
+        {
+            "target": row.target,
+            "profile": row.profile,
+            "ran_by": row.ran_by,
+            "top1": float((row.classes == labels).mean()),
+            "flips": float((row.classes != floats).mean()),
+        }
+        for row in rows
+    ]
+    lines = [
+        [row["target"], row["profile"], row["ran_by"], f"{row['top1']:.2%}", f"{row['flips']:.2%}"] for row in figures
+    ]
+    pairs = [between(first, second, floats, labels) for first, second in itertools.combinations(rows, 2)]
+    heads = ["one", "other", "predict the same", f"bar: {LEAST:.1%}", "differ on", "one is right", "other is right"]
     text = (
-        f"{NETWORK}, quantized by one recipe for two targets, {SAMPLES} samples, mse; flips are predictions that differ"
-        f" from those of the float model.\n\n"
-        f"{_measure.table(['target', 'profile', 'runtime', 'top-1', 'flips'], lines)}\n\n"
-        f"Both artifacts predict the same on {same:.2%} of {count} samples (bar: {LEAST:.1%},"
-        f" {'met' if same >= LEAST else 'MISSED'}). They differ on {len(apart)}, which agreement.json lists: {first}"
-        f" has {right[0]} of these right, {second} {right[1]}; on {unsure} both differ from the float model."
+        f"{NETWORK}, quantized by one recipe for {len(rows)} targets, {SAMPLES} samples, mse; {len(labels)} images;"
+        f" flips are predictions that differ from those of the float model.\n\n"
+        f"{_measure.table(['target', 'profile', 'run by', 'top-1', 'flips'], lines)}\n\n"
+        f"{_measure.table([*heads, 'neither is as the float model'], [told(pair) for pair in pairs])}\n\n"
+        f"agreement.json lists the images on which they differ."
     )
     where = _measure.origin("onnxruntime", "ai-edge-litert", "litert-torch", "torch")
-    _measure.write(
-        "agreement", text, {"targets": rows, "agreement": same, "samples": count, "differ": apart}, where, quick=quick
-    )
+    found = {"targets": figures, "pairs": pairs, "samples": len(labels)}
+    _measure.write("agreement", text, found, where, quick=quick)
 
 
 if __name__ == "__main__":
