@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from .sparsity import is_sparse
+from .zeros import has_pruned_elements
 
 if TYPE_CHECKING:
     from .state import ModelState
@@ -72,6 +73,7 @@ def _is_halved(state: ModelState) -> bool:
 
 CHANNELS_PRUNED = Fact("channels pruned", frozenset({Aspect.SHAPES}))
 SPARSE_2_4 = Fact("2:4 sparse", frozenset({Aspect.ZEROS, Aspect.SHAPES}), is_sparse)
+ELEMENTS_PRUNED = Fact("elements pruned", frozenset({Aspect.ZEROS, Aspect.SHAPES}), has_pruned_elements)
 RECOVERED = Fact("recovered", frozenset({Aspect.FUNCTION}))
 EXPORTED = Fact("exported", frozenset(Aspect) - {Aspect.NUMERICS}, _is_exported)
 BATCHNORM_FOLDED = Fact("batchnorm folded", frozenset({Aspect.TOPOLOGY}), _has_no_batchnorm)
@@ -87,6 +89,7 @@ HALVED = Fact("halved", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAP
 FACTS: tuple[Fact, ...] = (
     CHANNELS_PRUNED,
     SPARSE_2_4,
+    ELEMENTS_PRUNED,
     RECOVERED,
     EXPORTED,
     BATCHNORM_FOLDED,

@@ -50,7 +50,7 @@ def sparse_weights(state: ModelState) -> Mapping[str, Tensor]:
     layers = frozenset(state.attachments.get(ATTACHMENT, ()))
     if state.module is not None:
         return {f"{name}.weight": state.module.get_submodule(name).weight for name in sorted(layers)}  # type: ignore[misc]
-    stored = dict(_stored(state.exported_program()))
+    stored = dict(stored_weights(state.exported_program()))
     return {name: tensor for name, tensor in stored.items() if name.rpartition(".")[0] in layers}
 
 
@@ -60,7 +60,7 @@ def is_sparse(state: ModelState) -> bool:
     return bool(weights) and all(is_two_in_four(weight) for weight in weights.values())
 
 
-def _stored(program: ExportedProgram) -> Iterator[tuple[str, Tensor]]:
+def stored_weights(program: ExportedProgram) -> Iterator[tuple[str, Tensor]]:
     """The stored weights that layers read, through dequantize nodes too, and their names."""
     names = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target is not None}
     for node in program.graph.nodes:

@@ -10,6 +10,7 @@ from .export import Export
 from .fold_batchnorm import FoldBatchnorm
 from .insert_quantization import InsertQuantization
 from .prune_channels import PruneChannels
+from .prune_elements import PruneElements
 from .quantize_weights import QuantizeWeights
 from .recover import Recover
 from .sparsify_2_4 import SparsifyTwoFour
@@ -23,6 +24,7 @@ ALL: tuple[type[Pass], ...] = (
     FoldBatchnorm,
     InsertQuantization,
     PruneChannels,
+    PruneElements,
     QuantizeWeights,
     Recover,
     SparsifyTwoFour,

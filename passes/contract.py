@@ -115,6 +115,13 @@ class ReadsNetworks(Protocol):
     def networks(self) -> tuple[OtherNetwork, ...]: ...
 
 
+@runtime_checkable
+class Remarks(Protocol):
+    """A pass that does the same for every target, but not for the same gain: the plan says what comes of it there."""
+
+    def remark(self, target: Target) -> str: ...
+
+
 def breaks(step: Pass | type[Pass], fact: Fact) -> bool:
     """Whether the pass ends the fact: it touches what the fact rests on and neither makes nor keeps it."""
     return bool(step.touches & fact.rests_on) and fact not in step.makes and fact not in step.keeps

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.errors import StepError
-from ..ir.facts import RECOVERED, SPARSE_2_4, Aspect, Fact
-from ..ir.sparsity import sparse_weights
+from ..ir.facts import ELEMENTS_PRUNED, RECOVERED, SPARSE_2_4, Aspect, Fact
+from ..ir.zeros import held_weights
 from ..recipe.distillation import ORIGINAL
 from ..recipe.other_networks import OtherNetwork
 from ..recipe.training import Training
@@ -67,7 +67,7 @@ class Distill(TrainingOptions):
     needs: ClassVar[frozenset[Fact]] = frozenset()
     makes: ClassVar[frozenset[Fact]] = frozenset({RECOVERED})
     touches: ClassVar[frozenset[Aspect]] = frozenset({Aspect.ZEROS, Aspect.VALUES, Aspect.FUNCTION, Aspect.RANGES})
-    keeps: ClassVar[frozenset[Fact]] = frozenset({SPARSE_2_4})
+    keeps: ClassVar[frozenset[Fact]] = frozenset({SPARSE_2_4, ELEMENTS_PRUNED})
     numerics: ClassVar[Numerics] = Lossy("weights are trained anew")
     asks: ClassVar[str | None] = "compress.distill"
     reads: ClassVar[frozenset[str]] = frozenset({"train"})
@@ -111,7 +111,7 @@ class Distill(TrainingOptions):
         rounds: list[tuple[TrainingResult, nn.Module]] = []
         for number in range(1, self.rounds + 1):
             student = copy.deepcopy(before)
-            masked = tuple(sparse_weights(state))
+            masked = held_weights(state)
             rounds.append((self._train(student, teachers, number, training, context, masked), student))
             teachers = [Teacher(copy.deepcopy(student))]
         best = min(rounds, key=lambda entry: entry[0].loss_after)

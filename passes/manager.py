@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..ir.errors import PlanError, StepError
 from ..ir.facts import Fact
 from ..ir.state import ModelState, Record
-from .contract import Close, Context, Exact, Pass, Skip, breaks, facts_after
+from .contract import Close, Context, Exact, Pass, Remarks, Skip, breaks, facts_after
 from .text import to_short_text, to_text
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One pass of a plan, and why it is in it and stands where it stands."""
+    """One pass of a plan, why it is in it and stands where it stands, and what this target makes of it."""
 
     step: Pass
     because: tuple[str, ...]
+    remark: str = ""
 
     @property
     def text(self) -> str:
@@ -49,7 +50,10 @@ class Plan:
         return {
             "schema": 1,
             "target": self.target,
-            "steps": [{"pass": step.text, "because": list(step.because)} for step in self.steps],
+            "steps": [
+                {"pass": step.text, "because": list(step.because), **({"remark": step.remark} if step.remark else {})}
+                for step in self.steps
+            ],
             "skips": [{"what": skip.what, "why": skip.why} for skip in self.skips],
         }
 
@@ -61,6 +65,8 @@ class Plan:
             lines.extend(f"     because {reason}" for reason in step.because)
             if step.step.decides:
                 lines.append(f"     decided when built: {step.step.decides}")
+            if step.remark:
+                lines.append(f"     note: {step.remark}")
         lines.extend(f"skipped {skip.what}\n     because {skip.why}" for skip in self.skips)
         return "\n".join(lines) + "\n"
 
@@ -83,8 +89,13 @@ def plan(
     reasons = _presence(makers, asked, emitter, emitter_needs)
     order = _order(makers, goal, reasons)
     replay(order, goal)
-    steps = tuple(PlannedStep(step, tuple(sorted(set(reasons[step]), key=reasons[step].index))) for step in order)
+    steps = tuple(_planned(step, reasons[step], target) for step in order)
     return Plan(target.name, steps, tuple(sorted(skips, key=str)), goal)
+
+
+def _planned(step: Pass, reasons: list[str], target: Target) -> PlannedStep:
+    because = tuple(sorted(set(reasons), key=reasons.index))
+    return PlannedStep(step, because, step.remark(target) if isinstance(step, Remarks) else "")
 
 
 def replay(order: Iterable[Pass], goal: frozenset[Fact]) -> None:

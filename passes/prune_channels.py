@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from ..channels import Criterion, Measure, Scope
-from ..ir.errors import InputError, Problem, StepError
+from ..ir.errors import StepError
 from ..ir.facts import CHANNELS_PRUNED, Aspect, Fact
+from ..ir.names import refuse_unknown
 from ..ir.state import InputSpec, ModelState
-from ..recipe.training import Recover, Training
+from ..training.rounds import Curve, Rounds, recovery
 from ..training.schedule import TrainingOptions
 from .contract import Context, Lossy, Numerics, Skip
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ..channels.groups import ChannelGroup
     from ..channels.pruner import Rank
     from ..recipe.datasets import Batch
-    from ..recipe.pruning import Prune
     from ..recipe.schema import Recipe
     from ..targets import Target
 
@@ -36,7 +35,7 @@ _WORTH_A_WARNING = 0.05
 
 @dataclass(frozen=True)
 class PruneChannels:
-    """Takes `amount` of the network's `measure` away in `steps`, with training between two steps where `recover` says.
+    """Takes `amount` of the network's `measure` away, in the steps and at the price that `Rounds` tell of.
 
     Remaining widths are multiples of `multiple`. Modules in `keep` are not touched. See `channels.groups` for what can
     go, `channels.proof` for how that is made sure, `channels.choice` for what goes.
@@ -50,6 +49,8 @@ class PruneChannels:
     keep: tuple[str, ...] = ()
     steps: int = 1
     recover: TrainingOptions | None = None
+    schedule: Curve = "linear"
+    most_loss: float | None = None
 
     name: ClassVar[str] = "prune-channels"
     needs: ClassVar[frozenset[Fact]] = frozenset()
@@ -63,25 +64,22 @@ class PruneChannels:
     decides: ClassVar[str] = "which channels go, by their importance"
 
     @property
+    def rounds(self) -> Rounds:
+        """The steps in which channels go."""
+        return Rounds(self.steps, self.schedule, self.recover, self.most_loss)
+
+    @property
     def reads(self) -> frozenset[str]:
-        """Taylor and entropy look at the calibration split; training between steps reads the train split."""
-        read = {
-            "calibration": self.criterion in ("taylor", "entropy"),
-            "train": self.recover is not None and self.steps > 1,
-        }
+        """Taylor and entropy look at the calibration split; training between steps and judging read the train split."""
+        read = {"calibration": self.criterion in ("taylor", "entropy"), "train": self.rounds.reads_train}
         return frozenset(split for split, is_read in read.items() if is_read)
 
     @classmethod
     def for_target(cls, target: Target, recipe: Recipe) -> Self | Skip | None:
         """Widths in the recipe's multiple, else in the target's; a Skip where neither would make it faster."""
         prune = recipe.compress.prune
-        if prune is None:
+        if prune is None or prune.granularity != "channel":
             return None
-        if prune.granularity == "element":
-            return Skip(
-                "unstructured sparsity",
-                f"{target.runtime}'s kernels are dense, so it would not be faster; ask for prune.granularity: channel",
-            )
         multiple = prune.multiple or (target.pruning.channel_multiple if target.pruning else None)
         if multiple is None:
             return Skip(
@@ -89,16 +87,17 @@ class PruneChannels:
                 f"the profile {target.name} does not say which widths its kernels want (pruning.channel_multiple);"
                 " set compress.prune.multiple to prune all the same",
             )
-        amount, measure = _asked(prune)
         return cls(
-            amount=amount,
-            measure=measure,
+            amount=prune.amount[0],
+            measure=cast(Measure, prune.amount[1]),
             criterion=prune.criterion,
             scope=prune.scope,
             multiple=multiple,
             keep=prune.keep,
             steps=prune.steps,
-            recover=_recovery(recipe) if prune.steps > 1 else None,
+            recover=recovery(recipe.compress, prune.recover_epochs),
+            schedule=prune.schedule,
+            most_loss=prune.most_loss,
         )
 
     def run(self, state: ModelState, context: Context) -> ModelState:
@@ -108,9 +107,10 @@ class PruneChannels:
         """
         from ..channels.pruner import ChannelPruner
         from ..channels.surgery import edits_between, merged
+        from ..training.rounds import in_rounds, judge_of
 
         before = state.torch_module()
-        _check_names(self.keep, before)
+        refuse_unknown(self.keep, before, "compress.prune.keep")
         module = copy.deepcopy(before).eval()
         pruner = ChannelPruner(
             module,
@@ -121,17 +121,26 @@ class PruneChannels:
             keep=self.keep,
             seed=context.seed,
         )
-        reached = 0.0
-        with context.progress.task(self.name, self.steps) as advance:
-            for step in range(1, self.steps + 1):
-                reached = pruner.prune_to(self.amount * step / self.steps, self._ranking(state, context))
-                if step < self.steps and self.recover is not None:
-                    self._recover(module, self.recover, context, step)
-                advance(1, f"{reached:.1%} of the {_UNITS[self.measure]} gone")
+        reached = [0.0]
+
+        def prune(network: nn.Module, part: float) -> str:
+            reached.append(pruner.prune_to(self.amount * part, self._ranking(state, context)))
+            return f"{reached[-1]:.1%} of the {_UNITS[self.measure]} gone"
+
+        module, held = in_rounds(
+            module,
+            self.rounds,
+            prune=prune,
+            train=lambda network, number: self._recover(network, context, number),
+            judge=judge_of(context.data, context.task, context.seed),
+            say=context.say,
+            progress=context.progress,
+            name=self.name,
+        )
         edits = edits_between(before, module)
-        if not edits:
+        if not edits and held:
             raise StepError(f"{self.name}: no layer can lose channels: {'; '.join(_by_reason(pruner.whole))}")
-        self._tell(context, pruner.whole, reached)
+        self._tell(context, pruner.whole, reached[held], is_whole=held == self.steps)
         for line in _narrowed(before, module):
             context.say(line)
         return replace(state, module=module.eval(), edits=merged(state.edits, edits))
@@ -163,27 +172,30 @@ class PruneChannels:
 
         return rank
 
-    def _recover(self, module: nn.Module, options: TrainingOptions, context: Context, step: int) -> None:
+    def _recover(self, module: nn.Module, context: Context, step: int) -> str:
         from ..training.loop import train
 
+        if self.recover is None:
+            return "none"
         scratch = context.scratch / f"step-{step}"
         scratch.mkdir(parents=True, exist_ok=True)
         result = train(
             module,
             context.data,
             context.task,
-            options,
+            self.recover,
             seed=context.seed,
             scratch=scratch,
             progress=context.progress,
             name=f"{self.name}: recover after step {step} of {self.steps}",
         )
-        context.say(f"training after step {step}: loss {result.loss_before:.4g} -> {result.loss_after:.4g}")
+        return f"loss {result.loss_before:.4g} -> {result.loss_after:.4g}"
 
-    def _tell(self, context: Context, whole: Mapping[str, str], reached: float) -> None:
+    def _tell(self, context: Context, whole: Mapping[str, str], reached: float, *, is_whole: bool) -> None:
+        """What was reached, and a warning where layers had no more to give; what was taken back is said before."""
         said = f"{reached:.1%} of the {_UNITS[self.measure]} are gone, asked for {self.amount:.1%}"
         context.say(said)
-        if reached < self.amount * (1 - _WORTH_A_WARNING):
+        if is_whole and reached < self.amount * (1 - _WORTH_A_WARNING):
             context.progress.warn(
                 f"{self.name}: {said}: the layers that can lose channels have no more to give"
                 f" ({len(whole)} are left whole; widths stay multiples of {self.multiple})"
@@ -205,40 +217,6 @@ def example_inputs(specs: Sequence[InputSpec]) -> tuple[Tensor, ...]:
         return torch.randint(0, 2, shape, generator=generator, dtype=dtype)
 
     return tuple(example(spec) for spec in specs)
-
-
-def _asked(prune: Prune) -> tuple[float, Measure]:
-    amounts: dict[Measure, float | None] = {
-        "flops": prune.flops,
-        "parameters": prune.parameters,
-        "channels": prune.channels,
-    }
-    given = [(amount, measure) for measure, amount in amounts.items() if amount is not None]
-    if len(given) != 1:
-        found = " and ".join(measure for _, measure in given) or "none of them"
-        raise InputError(Problem("recipe", "compress.prune", "one of flops, parameters and channels", found))
-    return given[0]
-
-
-def _recovery(recipe: Recipe) -> TrainingOptions | None:
-    """The recipe's way of recovering, for as long as it wants between two steps."""
-    prune, recover = recipe.compress.prune, recipe.compress.recover or recipe.compress.distill or Recover()
-    if prune is None or not prune.recover_epochs:
-        return None
-    options = recover.model_dump(include=set(Training.model_fields))
-    return TrainingOptions(**{**options, "epochs": prune.recover_epochs})
-
-
-def _check_names(keep: Sequence[str], module: nn.Module) -> None:
-    known = [name for name, _ in module.named_modules() if name]
-    problems = []
-    for name in keep:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3, 0.5)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            problems.append(Problem("recipe", "compress.prune.keep", f"names of modules of the network{hint}", name))
-    if problems:
-        raise InputError(problems)
 
 
 def _narrowed(before: nn.Module, after: nn.Module) -> list[str]:

@@ -6,8 +6,8 @@ import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ..ir.facts import RECOVERED, SPARSE_2_4, Aspect, Fact
-from ..ir.sparsity import sparse_weights
+from ..ir.facts import ELEMENTS_PRUNED, RECOVERED, SPARSE_2_4, Aspect, Fact
+from ..ir.zeros import held_weights
 from ..training.schedule import TrainingOptions, options_of
 from .contract import Context, Lossy, Numerics, Skip
 
@@ -25,7 +25,7 @@ class Recover(TrainingOptions):
     needs: ClassVar[frozenset[Fact]] = frozenset()
     makes: ClassVar[frozenset[Fact]] = frozenset({RECOVERED})
     touches: ClassVar[frozenset[Aspect]] = frozenset({Aspect.ZEROS, Aspect.VALUES, Aspect.FUNCTION, Aspect.RANGES})
-    keeps: ClassVar[frozenset[Fact]] = frozenset({SPARSE_2_4})
+    keeps: ClassVar[frozenset[Fact]] = frozenset({SPARSE_2_4, ELEMENTS_PRUNED})
     numerics: ClassVar[Numerics] = Lossy("weights are trained anew")
     asks: ClassVar[str | None] = "compress.recover"
     reads: ClassVar[frozenset[str]] = frozenset({"train"})
@@ -53,7 +53,7 @@ class Recover(TrainingOptions):
             scratch=context.scratch,
             progress=context.progress,
             name=self.name,
-            masked=tuple(sparse_weights(state)),
+            masked=held_weights(state),
         )
         for line in result.lines():
             context.say(line)

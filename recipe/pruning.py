@@ -10,24 +10,64 @@ from .parts import Names, Part
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 
+_AMOUNTS = {"channel": ("flops", "parameters", "channels"), "element": ("weights", "threshold")}
+"""What an amount can be counted in, by what goes."""
+_OF_CHANNELS = ("criterion", "multiple")
+"""Keys that say something of channels only."""
+
 
 class Prune(Part):
-    """How much to prune (exactly one of flops, parameters, channels: the part that is taken away) and by what."""
+    """How much to prune, exactly one amount (the part that is taken away, in what is counted), and by what.
+
+    What goes: whole channels, or single weights (`element`: `weights` by their number, `threshold` by their size).
+    """
 
     flops: Ratio | None = None
     parameters: Ratio | None = None
     channels: Ratio | None = None
+    weights: Ratio | None = None
+    threshold: float | None = Field(default=None, gt=0)
     criterion: Literal["l1", "l2", "batchnorm", "taylor", "geometric-median", "entropy", "random"] = "l2"
     scope: Literal["global", "per-layer"] = "global"
     granularity: Literal["channel", "element"] = "channel"
     steps: int = Field(default=1, ge=1, le=100)
+    schedule: Literal["linear", "cubic"] = "linear"
+    """Along which curve steps come to the amount."""
     recover_epochs: float = Field(default=0.0, ge=0)
     """Epochs of training between two steps."""
+    most_loss: float | None = Field(default=None, ge=0)
+    """What one step may cost, once trained: points of held-out top-1, or percent of the loss. More is taken back."""
     multiple: int | None = Field(default=None, ge=1)
     keep: Names = ()
 
     @model_validator(mode="after")
     def _one_amount(self) -> Self:
-        if sum(amount is not None for amount in (self.flops, self.parameters, self.channels)) != 1:
-            raise ValueError("exactly one of flops, parameters and channels")
+        able = _AMOUNTS[self.granularity]
+        given = [key for key in dict.fromkeys(sum(_AMOUNTS.values(), ())) if getattr(self, key) is not None]
+        if len(given) != 1 or given[0] not in able:
+            counted = f"{', '.join(able[:-1])} and {able[-1]}"
+            how = "" if self.granularity == "channel" else f" with granularity {self.granularity}"
+            found = f", not {given[0]}" if len(given) == 1 else ""
+            raise ValueError(f"exactly one of {counted}{how}{found}{self._hint(given)}")
         return self
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.granularity != "channel" and (strange := [key for key in _OF_CHANNELS if key in self.model_fields_set]):
+            raise ValueError(f"no {' and no '.join(strange)} with granularity {self.granularity}")
+        if self.threshold is not None and self.steps > 1:
+            raise ValueError("one step where there is a threshold: a part of the weights can be reached in several")
+        if self.steps == 1 and self.schedule == "cubic":
+            raise ValueError("several steps with schedule cubic: one has no curve")
+        if self.steps == 1 and self.recover_epochs and self.most_loss is None:
+            raise ValueError("several steps, or most_loss, with recover_epochs; compress.recover trains after pruning")
+        return self
+
+    def _hint(self, given: list[str]) -> str:
+        others = [name for name, keys in _AMOUNTS.items() if len(given) == 1 and given[0] in keys]
+        return f" (that is for granularity {' and '.join(others)})" if others else ""
+
+    @property
+    def amount(self) -> tuple[float, str]:
+        """The amount that is given, and in what it is counted."""
+        return next((value, key) for key in _AMOUNTS[self.granularity] if (value := getattr(self, key)) is not None)

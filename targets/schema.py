@@ -122,6 +122,8 @@ class Pruning(_Sourced):
     """What makes pruned channels pay."""
 
     channel_multiple: int = Field(ge=1)
+    skips_zeros: bool = False
+    """Whether the runtime's kernels skip single weights that are zero, in the files that are emitted for it."""
 
 
 class Micro(_Sourced):

@@ -234,6 +234,36 @@ def test_several_steps_end_where_one_does(networks: ModuleType, tmp_path: Path) 
     assert abs(count_macs(once, image) - count_macs(thrice, image)) < one_channel
 
 
+def test_a_step_that_costs_too_much_is_taken_back_with_its_shapes_and_its_edits(
+    trained: nn.Module, networks: ModuleType, tmp_path: Path, listener: Any
+) -> None:
+    step = PruneChannels(0.8, scope="per-layer", steps=2, most_loss=10.0)
+    context = Context(Splits(), "classification", 0, tmp_path, listener.said.append, listener)
+    state = step.run(ModelState(SPECS, trained), context)
+    after = state.torch_module()
+    gone = 1 - count_macs(after, example_inputs(SPECS)) / count_macs(trained, example_inputs(SPECS))
+    kept, taken_back = (note for note in listener.said if note.startswith("step "))
+    assert kept.startswith(f"step 1 of 2 ({gone:.1%} of the multiply-accumulates gone) is kept: held-out top-1 ")
+    assert taken_back.startswith("step 2 of 2 (")
+    assert " is taken back: held-out top-1 " in taken_back
+    assert any("pruning ends with what the steps before it took" in warning for warning in listener.warnings)
+    assert f"{gone:.1%} of the multiply-accumulates are gone, asked for 80.0%" in listener.said
+    again = apply_edits(networks.Residual(), state.edits)
+    again.load_state_dict(after.state_dict())
+    image = torch.randn(2, 3, 16, 16)
+    assert torch.equal(again.eval()(image), after(image))
+
+
+def test_where_the_first_step_costs_too_much_the_network_stays_as_it_is(
+    trained: nn.Module, tmp_path: Path, listener: Any
+) -> None:
+    context = Context(Splits(), "classification", 0, tmp_path, listener.said.append, listener)
+    state = PruneChannels(0.95, most_loss=0.0).run(ModelState(SPECS, trained), context)
+    assert state.edits == ()
+    assert widths(state.torch_module()) == widths(trained)
+    assert len(listener.warnings) == 1
+
+
 def test_training_between_steps_is_said_and_changes_what_is_left(trained: nn.Module, tmp_path: Path) -> None:
     plain, trains = (
         PruneChannels(0.5, steps=2, recover=options) for options in (None, TrainingOptions(1, batch_size=16))
@@ -263,6 +293,7 @@ def test_only_what_a_run_reads_is_declared() -> None:
     assert PruneChannels(0.5, criterion="taylor").reads == {"calibration"}
     assert PruneChannels(0.5, criterion="entropy").reads == {"calibration"}
     assert PruneChannels(0.5, steps=2, recover=TrainingOptions(1)).reads == {"train"}
+    assert PruneChannels(0.5, criterion="taylor", most_loss=1.0).reads == {"train", "calibration"}
 
 
 TARGET = {
@@ -283,6 +314,7 @@ def recipe(compress: dict[str, Any]) -> Recipe:
 
 def test_the_recipe_and_the_target_give_all_fields() -> None:
     prune = {"flops": 0.4, "criterion": "taylor", "steps": 3, "recover_epochs": 0.5, "keep": ("stem",)}
+    prune |= {"schedule": "cubic", "most_loss": 1.5}
     asked = recipe({"prune": prune, "recover": {"optimizer": "sgd", "learning_rate": 0.05}})
     assert PruneChannels.for_target(Target.model_validate(TARGET), asked) == PruneChannels(
         amount=0.4,
@@ -291,6 +323,8 @@ def test_the_recipe_and_the_target_give_all_fields() -> None:
         keep=("stem",),
         steps=3,
         recover=TrainingOptions(0.5, optimizer="sgd", learning_rate=0.05),
+        schedule="cubic",
+        most_loss=1.5,
     )
 
 
@@ -298,9 +332,7 @@ def test_what_the_recipe_does_not_ask_for_is_no_step_and_what_would_not_pay_is_s
     target = Target.model_validate(TARGET)
     silent = Target.model_validate({key: value for key, value in TARGET.items() if key != "pruning"})
     assert PruneChannels.for_target(target, recipe({})) is None
-    element = PruneChannels.for_target(target, recipe({"prune": {"flops": 0.5, "granularity": "element"}}))
-    assert isinstance(element, Skip)
-    assert "granularity: channel" in element.why
+    assert PruneChannels.for_target(target, recipe({"prune": {"weights": 0.5, "granularity": "element"}})) is None
     unsaid = PruneChannels.for_target(silent, recipe({"prune": {"flops": 0.5}}))
     assert isinstance(unsaid, Skip)
     assert "compress.prune.multiple" in unsaid.why

@@ -52,7 +52,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "quantize": {},
     },
-    "elements": {"prune": {"channels": 0.25, "granularity": "element"}, "quantize": {}},
+    "elements": {
+        "prune": {"weights": 0.8, "granularity": "element", "steps": 3, "schedule": "cubic", "recover_epochs": 1.0},
+        "recover": {},
+        "quantize": {},
+    },
 }
 """What is compressed, by the name of the recipe; what else stands in a recipe changes no plan."""
 
@@ -120,6 +124,20 @@ def test_what_the_hardware_uses_is_in_the_plan_and_where_it_goes_has_its_reasons
     assert "bias=float32" in int8[0]
     assert "activations=uint8 symmetric=false" in int8[1]
     assert "bias=int32" in int8[1]
+
+
+def test_single_weights_are_pruned_everywhere_and_the_plan_says_what_comes_of_it() -> None:
+    """2:4 sparsity comes before: the zeros that follow leave it whole."""
+    asked = recipe({**RECIPES["elements"], "sparsify": "2:4"})
+    found = plan(asked, load_target("nvidia-rtx-ada"))
+    steps = {step.step.name: step for step in found.steps}
+    assert list(steps)[:3] == ["sparsify-2-4", "prune-elements", "recover"]
+    remark = "tensorrt's kernels compute with zeros as with any number: the artifact is smaller when compressed, not"
+    assert steps["prune-elements"].remark.startswith(remark)
+    assert f"     note: {remark}" in found.to_text()
+    document = {step["pass"].partition("{")[0]: step for step in found.to_json()["steps"]}
+    assert document["prune-elements"]["remark"] == steps["prune-elements"].remark
+    assert "remark" not in document["recover"]
 
 
 def test_a_target_without_int8_skips_it_and_prunes_all_the_same() -> None:
