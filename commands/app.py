@@ -21,6 +21,7 @@ COMMANDS = {
     "bench": "Measure an artifact, alone or in turns with another.",
     "verify": "Check an artifact's files and its golden vectors.",
     "diff": "Compare an artifact with its float baseline, layer by layer.",
+    "explain": "Show what each pass of an artifact cost and gained.",
     "profile": "Show how long each operator of an artifact takes.",
     "lint": "Say what TensorRT would make of an ONNX model, without it.",
     "devices": "List where artifacts can be run, or make such a device.",

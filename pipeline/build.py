@@ -13,7 +13,7 @@ from ..devices import machine, registry
 from ..devices.local import LocalDevice
 from ..ir.errors import EdgewrightError, InputError, Problem, StepError
 from ..runtimes import emitter
-from . import publish
+from . import origin, publish
 from .agreement import Agreement, agreements
 from .budget import Verdict, verdicts
 from .judge import ARTIFACT, BASELINE, Judgement, judge
@@ -107,7 +107,7 @@ def _build_one(workshop: Workshop, target: Target, out: Path, device: Device) ->
 
 
 def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Result:
-    _require_runtime(target)
+    require_runtime(target)
     publish.check_replaceable(out / target.name)
     threads = _threads(workshop.recipe, target)
     planned, uncompressed = plan(workshop.recipe, target), baseline_plan(workshop.recipe, target)
@@ -133,6 +133,7 @@ def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Res
         remarks=(*artifact.emitted.remarks, *_remarks(target, unlike, judgement.summary.reference)),
     )
     _publish(result, workshop, baseline, threads)
+    origin.remember(workshop.store, artifact.key, workshop.recipe, target)
     return result
 
 
@@ -175,7 +176,7 @@ def plan_text(made: Made) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _require_runtime(target: Target) -> None:
+def require_runtime(target: Target) -> None:
     """StepError where the runtime that the artifact must prove itself in is missing, before any work is done."""
     runtime = emitter(target.runtime)
     missing = [package for package, module in runtime.packages.items() if importlib.util.find_spec(module) is None]

@@ -46,17 +46,17 @@ def judge(
     """
     _, baseline_golden, baseline_proved = prove(workshop, baseline, device, unlike, BASELINE)
     parity, artifact_golden, artifact_proved = prove(workshop, artifact, device, unlike, ARTIFACT)
-    before, before_known = _evaluate(workshop, baseline, device)
-    after, after_known = _evaluate(workshop, artifact, device)
+    before, before_known = evaluated(workshop, baseline, device)
+    after, after_known = evaluated(workshop, artifact, device)
     reference = emitter(artifact.runtime).reference()
     reports: dict[str, LatencyReport] = {}
     latency_known = True
     if reference is None:
-        reports, latency_known = _measure(workshop, baseline, artifact, device, threads)
+        reports, latency_known = timed(workshop, {BASELINE: baseline, ARTIFACT: artifact}, device, threads)
     summary = Summary(
         target=artifact.plan.target,
-        baseline=_measured(baseline, before, reports.get(BASELINE), before_known and latency_known),
-        artifact=_measured(artifact, after, reports.get(ARTIFACT), after_known and latency_known),
+        baseline=measured(baseline, before, reports.get(BASELINE), before_known and latency_known),
+        artifact=measured(artifact, after, reports.get(ARTIFACT), after_known and latency_known),
         comparison=_compared(reports),
         parity=parity,
         reference="" if reference is None else reference.said,
@@ -74,7 +74,8 @@ def _compared(reports: Mapping[str, LatencyReport]) -> Comparison | None:
     return compare(reports[BASELINE], reports[ARTIFACT]) if reports else None
 
 
-def _measured(made: Made, evaluation: Evaluation, report: LatencyReport | None, is_reused: bool) -> Measured:
+def measured(made: Made, evaluation: Evaluation, report: LatencyReport | None, is_reused: bool = False) -> Measured:
+    """What is known of the artifact, as reports have it."""
     emitted = made.emitted
     return Measured(
         evaluation=evaluation,
@@ -87,7 +88,8 @@ def _measured(made: Made, evaluation: Evaluation, report: LatencyReport | None, 
     )
 
 
-def _evaluate(workshop: Workshop, made: Made, device: Device) -> tuple[Evaluation, bool]:
+def evaluated(workshop: Workshop, made: Made, device: Device) -> tuple[Evaluation, bool]:
+    """The task's metrics of the artifact in its runtime, and whether they were known from an earlier build."""
     recipe, store = workshop.recipe, workshop.store
     judged_by = [recipe.task]
     if ":" in recipe.task:
@@ -106,21 +108,21 @@ def _evaluate(workshop: Workshop, made: Made, device: Device) -> tuple[Evaluatio
     return found, False
 
 
-def _measure(
-    workshop: Workshop, baseline: Made, artifact: Made, device: Device, threads: int
+def timed(
+    workshop: Workshop, artifacts: Mapping[str, Made], device: Device, threads: int
 ) -> tuple[dict[str, LatencyReport], bool]:
-    """Both timed in turns; only one build of this cache measures at a time."""
-    store = workshop.store
-    pair = [baseline.content, artifact.content]
+    """All of them timed in turns, and whether they had been; only one build of this cache measures at a time."""
+    store, runtime = workshop.store, next(iter(artifacts.values())).runtime
+    contents = [[name, made.content] for name, made in artifacts.items()]
     here = machine.this_machine()
     where = [device.name, here.architecture, sorted(here.flags), here.hardware.model_dump(mode="json")]
-    key = digest("measure", pair, threads, runtime_version(artifact.runtime), where, own_source())
+    key = digest("measure", contents, threads, runtime_version(runtime), where, own_source())
     with store.lock(key), store.lock("measuring"), ExitStack() as stack:
         if kept := store.find_json(key):
             return {name: LatencyReport.from_json(report) for name, report in kept.items()}, True
         runners = {
             name: stack.enter_context(open_runner(made.runtime, device, made.main, threads, made.emitted.ports))
-            for name, made in ((BASELINE, baseline), (ARTIFACT, artifact))
+            for name, made in artifacts.items()
         }
         reports = latency.measure(runners, device.name, progress=workshop.progress)
         store.put_json(key, {name: report.to_json() for name, report in reports.items()})

@@ -114,6 +114,10 @@ class Store:
         shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
         return folder
 
+    def drop(self, kind: str, key: str) -> None:
+        """There is no such entry, whether or not there was one."""
+        shutil.rmtree(self.root / kind / key, ignore_errors=True)
+
     def find_json(self, key: str) -> dict[str, Any] | None:
         """The result that `put_json` kept under the key, or None."""
         folder = self.find("results", key)

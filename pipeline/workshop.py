@@ -152,6 +152,14 @@ class Workshop:
             reports.append(report)
         return state, tuple(reports)
 
+    def seconds(self, plan: Plan) -> float | None:
+        """How long the plan's steps took when they were run, in this build or an earlier one; None where unknown.
+
+        Of a step that was resumed after a kill, the last run counts.
+        """
+        kept = [self.store.find_json(_seconds_key(key)) for key in self.step_keys(plan)[1:]]
+        return None if None in kept else sum(float(each["seconds"]) for each in kept if each is not None)
+
     def _is_kept(self, key: str) -> bool:
         return self.store.find("steps", key) is not None
 
@@ -169,7 +177,9 @@ class Workshop:
             started = time.monotonic()
             after = self._run(planned, state, key)
             self.store.put("steps", key, lambda folder: save(after, folder))
-            return after, StepReport(planned.text, time.monotonic() - started, False, after.history[-1].notes)
+            seconds = time.monotonic() - started
+            self.store.put_json(_seconds_key(key), {"seconds": seconds})
+            return after, StepReport(planned.text, seconds, False, after.history[-1].notes)
 
     def _run(self, planned: PlannedStep, state: ModelState, key: str) -> ModelState:
         import numpy as np
@@ -201,6 +211,10 @@ class Workshop:
     def _probe(self) -> tuple[Tensor, ...]:
         size = self.inputs[0].batch or PROBE_SAMPLES
         return next(iter(self.data.split("calibration").batches(size, limit=size))).filled(size)
+
+
+def _seconds_key(step: str) -> str:
+    return digest("seconds", step)
 
 
 def _write_made(folder: Path, emitted: Emitted, state: ModelState) -> None:

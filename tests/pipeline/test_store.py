@@ -33,6 +33,18 @@ def test_json_results(tmp_path: Path) -> None:
     assert store.find_json("key") == {"value": 1.5}
 
 
+def test_an_entry_that_was_dropped_makes_room_for_another(tmp_path: Path) -> None:
+    store = Store(tmp_path, Silent())
+    store.put_json("key", {"value": 1})
+    store.put_json("key", {"value": 2})
+    assert store.find_json("key") == {"value": 1}
+    store.drop("results", "key")
+    assert store.find_json("key") is None
+    store.drop("results", "key")
+    store.put_json("key", {"value": 2})
+    assert store.find_json("key") == {"value": 2}
+
+
 @pytest.mark.parametrize("name", ["file", "seal.json"])
 def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, name: str, listener: Any) -> None:
     store = Store(tmp_path, listener)

@@ -121,6 +121,17 @@ def test_a_state_goes_on_from_the_last_step_that_was_finished(workshop: Make, ta
 DISTILLED = ("compress.recover=null", "compress.prune=null", "compress.quantize=null")
 
 
+def test_how_long_steps_took_is_known_while_they_are_kept(workshop: Make, target: Target) -> None:
+    first = workshop(*QUANTIZED_ONLY)
+    planned = plan(first.recipe, target)
+    assert first.seconds(planned) is None
+    _, reports = first.state(planned)
+    again = workshop(*QUANTIZED_ONLY)
+    assert again.seconds(planned) == pytest.approx(sum(report.seconds for report in reports))
+    _, reports = again.state(planned)
+    assert sum(report.seconds for report in reports) == 0
+
+
 def test_a_changed_teacher_changes_the_key_of_distill(workshop: Make, target: Target, recipe_file: Path) -> None:
     def keys(teacher: str) -> tuple[str, ...]:
         made = workshop(*DISTILLED, f"compress.distill={{teacher: {teacher}}}")
