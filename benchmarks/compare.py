@@ -20,7 +20,7 @@ where its memory happens to lie (Mytkowicz et al. 2009, "Producing wrong data wi
 wrong!")."""
 CONFIDENCE = 0.99
 RESAMPLES = 4000
-DEVICE_KEYS = ("cpu", "architecture", "logical_cores", "flags", "kernel")
+DEVICE_KEYS = ("cpu", "architecture", "logical_cores", "flags", "kernel", "gpu")
 """The parts of an identity that make two devices different ones."""
 
 

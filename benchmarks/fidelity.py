@@ -87,6 +87,7 @@ class Diff:
     """Every layer of an artifact beside its counterpart, in the order in which they run.
 
     `left` are layers of the other artifact that have none here; `passes` are those that only the artifact went through.
+    `reference_runtime` computed all of it where the artifact's own hands out no values of layers.
     """
 
     artifact: str
@@ -97,6 +98,7 @@ class Diff:
     left: tuple[str, ...]
     passes: tuple[str, ...]
     remarks: tuple[str, ...]
+    reference_runtime: str | None = None
 
     @property
     def worst(self) -> LayerDifference | None:
@@ -127,7 +129,10 @@ class Diff:
         rows += [(*_row(layer), self._mark(layer)) for layer in self.layers]
         if not (simulation := self._simulation()):
             rows = [(*row[:5], row[6]) for row in rows]
-        lines = [f"{self.artifact} against {self.against}: {self.samples} samples on {self.device}", *_aligned(rows)]
+        place = self.device
+        if self.reference_runtime is not None:
+            place = f"{place} by {self.reference_runtime}, a reference runtime"
+        lines = [f"{self.artifact} against {self.against}: {self.samples} samples on {place}", *_aligned(rows)]
         lines += [f"only in {self.against}: {', '.join(self.left)}"] if self.left else []
         lines += [f"passes that only {self.artifact} went through: {', '.join(self.passes)}"] if self.passes else []
         return "\n".join([*lines, *self.remarks, *simulation, self._verdict()]) + "\n"

@@ -21,6 +21,8 @@ SECONDS = 20.0
 """About how long one artifact is timed for, at most; what is fast needs much less."""
 SETTLE_SECONDS = 0.1
 """How long an artifact may run before each of its turns, so that its weights are back in the caches."""
+Block = tuple[tuple[int, ...], tuple[int, ...]]
+"""Nanoseconds of the inferences of one round, and of the engine alone in them where that was taken."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class LatencyReport:
     """Raw nanoseconds of single inferences, round by round, and what ran them.
 
     Reports with the same `session` were taken in turns, so that what disturbed one disturbed the other. `meaning`
-    says what one sample spans.
+    says what one sample spans. `engine_rounds_ns` are the same inferences without the copies, by the device's own
+    clock; empty where nobody asked.
     """
 
     rounds_ns: tuple[tuple[int, ...], ...]
@@ -42,6 +45,7 @@ class LatencyReport:
     first_inference_ns: int
     peak_rss_bytes: int | None
     rss_before_load_bytes: int | None
+    engine_rounds_ns: tuple[tuple[int, ...], ...] = ()
 
     @property
     def samples_ns(self) -> tuple[int, ...]:
@@ -52,6 +56,12 @@ class LatencyReport:
     def p50_ns(self) -> int:
         """The median."""
         return _quantile(sorted(self.samples_ns), 0.5)
+
+    @property
+    def engine_p50_ns(self) -> int | None:
+        """The median of the engine alone; None where that was not taken."""
+        samples = sorted(sample for block in self.engine_rounds_ns for sample in block)
+        return _quantile(samples, 0.5) if samples else None
 
     def percentile_ns(self, percent: float) -> int | None:
         """The latency that `percent` of the samples don't exceed; None where too few lie beyond it."""
@@ -67,8 +77,9 @@ class LatencyReport:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> LatencyReport:
         """The report that `to_json` wrote."""
-        rounds = tuple(tuple(block) for block in document["rounds_ns"])
-        return cls(**{**document, "rounds_ns": rounds})
+        keys = ("rounds_ns", "engine_rounds_ns")
+        rounds = {key: tuple(tuple(block) for block in document.get(key, ())) for key in keys}
+        return cls(**{**document, **rounds})
 
 
 @dataclass(frozen=True)
@@ -93,8 +104,11 @@ def measure(
     rounds: int | None = None,
     runs_per_round: int | None = None,
     progress: Progress | None = None,
+    has_events: bool = False,
 ) -> dict[str, LatencyReport]:
     """A report for each runner, all taken in turns (A B, B A, A B, ...) after each had become steady.
+
+    `has_events`: the runners were loaded with the option events, and their engines alone are timed too.
 
     Where rounds and runs are not given they follow from the slowest runner, so that the whole stays within about
     `SECONDS` for each.
@@ -103,13 +117,13 @@ def measure(
     planned = schedule(max(state.median_ns for state in warm.values()))
     rounds = planned.rounds if rounds is None else rounds
     runs = planned.runs if runs_per_round is None else runs_per_round
-    samples: dict[str, list[tuple[int, ...]]] = {name: [] for name in runners}
+    samples: dict[str, list[Block]] = {name: [] for name in runners}
     with (progress or Silent()).task("latency", rounds) as advance:
         for number in range(rounds):
             for name in _turn(tuple(runners), number):
                 if len(runners) > 1:
                     runners[name].warm_up(SETTLE_SECONDS)
-                samples[name].append(tuple(runners[name].time(runs)))
+                samples[name].append(_block(runners[name], runs, has_events))
             advance(1, "")
     session = uuid.uuid4().hex
     return {name: _report(runner, samples[name], warm[name], device, session) for name, runner in runners.items()}
@@ -120,11 +134,16 @@ def _turn(names: Sequence[str], number: int) -> Sequence[str]:
     return names if number % 2 == 0 else names[::-1]
 
 
-def _report(
-    runner: Runner, rounds: Sequence[tuple[int, ...]], warm: WarmUp, device: str, session: str
-) -> LatencyReport:
+def _block(runner: Runner, runs: int, has_events: bool) -> Block:
+    if not has_events:
+        return tuple(runner.time(runs)), ()
+    found = runner.profile(runs)
+    return found.samples_ns, found.operators[0].samples_ns
+
+
+def _report(runner: Runner, blocks: Sequence[Block], warm: WarmUp, device: str, session: str) -> LatencyReport:
     return LatencyReport(
-        rounds_ns=tuple(rounds),
+        rounds_ns=tuple(block for block, _ in blocks),
         warm_up_runs=warm.runs,
         is_steady=warm.steady,
         meaning=runner.timed,
@@ -135,6 +154,7 @@ def _report(
         first_inference_ns=runner.first_inference_ns,
         peak_rss_bytes=runner.peak_rss_bytes,
         rss_before_load_bytes=runner.rss_before_load_bytes,
+        engine_rounds_ns=tuple(engine for _, engine in blocks if engine),
     )
 
 

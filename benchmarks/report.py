@@ -155,7 +155,7 @@ class Summary:
         if after is None or found is None:
             said = f"accuracy and parity are those of {self.reference}: a reference runtime, not the target's"
             return [said, "latency was not measured: edgewright bench measures it where the target's runtime is"]
-        lines = [f"{_place(after)}, {len(after.samples_ns)} runs each, in turns"]
+        lines = [f"{place(after)}, {len(after.samples_ns)} runs each, in turns"]
         if found.verdict == "slower":
             lines.append(f"the artifact is SLOWER than float: {speed_up(found)}")
         if found.verdict == "cannot tell":
@@ -175,16 +175,17 @@ def latency_text(reports: Mapping[str, LatencyReport]) -> str:
     shown = list(reports.values())
     rows = [("", *reports), ("latency p50", *(milliseconds(report.p50_ns) for report in shown))]
     rows += [
-        (f"latency p{percentile}", *(_percentile(report, percentile) for report in shown)) for percentile in (95, 99)
+        (f"latency p{percentile}", *(percentile_text(report, percentile) for report in shown))
+        for percentile in (95, 99)
     ]
     rows += [
         ("first inference", *(milliseconds(report.first_inference_ns) for report in shown)),
         ("load", *(milliseconds(report.load_ns) for report in shown)),
-        ("peak memory", *(_memory(report) for report in shown)),
+        ("peak memory", *(memory_text(report) for report in shown)),
         ("samples", *(str(len(report.samples_ns)) for report in shown)),
     ]
     unsteady = [f"{name} was not steady when it was timed" for name, report in reports.items() if not report.is_steady]
-    return "\n".join([*_aligned(rows), _place(shown[0]), *unsteady]) + "\n"
+    return "\n".join([*_aligned(rows), place(shown[0]), *unsteady]) + "\n"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -197,22 +198,22 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _place(report: LatencyReport) -> str:
+def place(report: LatencyReport) -> str:
     """What ran the artifact."""
     identity = report.identity
-    threads = identity["threads"]
-    return (
-        f"measured on {report.device} ({identity['cpu']}), {identity['runtime']} {identity['runtime_version']}, "
-        f"{threads} thread{'s' if threads != 1 else ''}"
-    )
+    threads = f"{identity['threads']} thread{'s' if identity['threads'] != 1 else ''}"
+    processor, by = identity["cpu"], threads
+    if identity.get("gpu"):
+        processor, by = f"{identity['gpu']} beside {processor}", f"a driver with CUDA {identity['driver_cuda']}"
+    return f"measured on {report.device} ({processor}), {identity['runtime']} {identity['runtime_version']}, {by}"
 
 
-def _percentile(report: LatencyReport, percentile: float) -> str:
+def percentile_text(report: LatencyReport, percentile: float) -> str:
     value_ns = report.percentile_ns(percentile)
     return NOTHING if value_ns is None else milliseconds(value_ns)
 
 
-def _memory(report: LatencyReport) -> str:
+def memory_text(report: LatencyReport) -> str:
     return NOTHING if report.peak_rss_bytes is None else size(report.peak_rss_bytes)
 
 
@@ -230,7 +231,7 @@ def _metric_rows(before: Evaluation, after: Evaluation) -> Sequence[Row]:
 def _latency_rows(before: LatencyReport, after: LatencyReport, change: str) -> Sequence[Row]:
     rows = [Row("latency p50", milliseconds(before.p50_ns), milliseconds(after.p50_ns), change)]
     for percentile in (95, 99):
-        old, new = _percentile(before, percentile), _percentile(after, percentile)
+        old, new = percentile_text(before, percentile), percentile_text(after, percentile)
         rows.append(Row(f"latency p{percentile}", old, new, "too few samples" if NOTHING in (old, new) else ""))
     return rows
 
@@ -248,7 +249,10 @@ def _timed_rows(before: LatencyReport | None, after: LatencyReport | None) -> Se
 def _memory_row(before: LatencyReport, after: LatencyReport) -> Row:
     own = after.rss_before_load_bytes
     return Row(
-        "peak memory", _memory(before), _memory(after), "" if own is None else f"{size(own)} of it before loading"
+        "peak memory",
+        memory_text(before),
+        memory_text(after),
+        "" if own is None else f"{size(own)} of it before loading",
     )
 
 

@@ -9,37 +9,62 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import accuracy, latency
 from ..benchmarks.compare import Comparison, compare
+from ..benchmarks.figures import speed_up
 from ..benchmarks.latency import LatencyReport
+from ..benchmarks.report import latency_text
+from ..benchmarks.side_by_side import side_by_side
 from ..devices import registry
 from ..ir.errors import InputError, Problem, StepError
 from ..runtimes import emitter, open_prover, open_runner
 from ..ship import manifest
-from ..ship.manifest import Manifest
 from .parity import Golden
 from .publish import GOLDEN_FOLDER, ports_of
 from .store import devices_folder
+from .ways import AGAINST, ARTIFACT, AS_IT_IS, Asked, Way, pairs, ways
 
 if TYPE_CHECKING:
     from ..benchmarks.accuracy import Parity
     from ..devices.contract import Device
     from ..ir.progress import Progress
+    from ..runtimes.contract import Runner
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What `bench` measured, and of two artifacts which is faster."""
+    """What `bench` measured, by the name of the way; `comparisons` are of (other, base) that were taken in turns."""
 
     reports: dict[str, LatencyReport]
-    comparison: Comparison | None
+    ways: dict[str, Way]
+    comparisons: dict[tuple[str, str], Comparison]
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """That of the artifact and the other; None where they were not two, each in one way."""
+        return self.comparisons.get((ARTIFACT, AGAINST))
 
     def to_json(self) -> dict[str, Any]:
         """The document of `bench --json`, raw samples included."""
-        comparison = None
-        if self.comparison is not None:
+        every = [{"of": other, "to": base, **asdict(found)} for (other, base), found in self.comparisons.items()]
+        return {
+            "schema": 1,
+            "reports": {name: report.to_json() for name, report in self.reports.items()},
+            "comparison": None if self.comparison is None else asdict(self.comparison),
+            "ways": {name: way.to_json() for name, way in self.ways.items()},
+            "comparisons": every,
+        }
+
+    def to_text(self) -> str:
+        """One column for an artifact, as it is; a table with a line for each way where there are several."""
+        paths = {name: str(way.folder) for name, way in self.ways.items()}
+        if all(name == way.role and not way.has_events for name, way in self.ways.items()):
+            text = latency_text({paths[name]: report for name, report in self.reports.items()})
             found = self.comparison
-            comparison = {"ratio": found.ratio, "low": found.low, "high": found.high, "verdict": found.verdict}
-        reports = {name: report.to_json() for name, report in self.reports.items()}
-        return {"schema": 1, "reports": reports, "comparison": comparison}
+            return text if found is None else f"{text}{paths[ARTIFACT]} against {paths[AGAINST]}: {speed_up(found)}\n"
+        batches = {name: way.batch or 1 for name, way in self.ways.items()}
+        title = "\n".join(
+            f"{role}: {folder}" for role, folder in {w.role: w.folder for w in self.ways.values()}.items()
+        )
+        return side_by_side(self.reports, batches, self.comparisons, title)
 
 
 @dataclass(frozen=True)
@@ -70,6 +95,8 @@ class Verified:
     @property
     def place(self) -> str:
         """Where it ran, for a sentence."""
+        if self.identity.get("gpu"):
+            return f"{self.device} ({self.identity['gpu']})"
         if self.reference:
             return f"{self.device} ({self.identity['cpu']}) by {self.reference}, a reference runtime"
         if self.is_emulated:
@@ -92,22 +119,32 @@ def device_named(name: str) -> Device:
     return registry.device_named(name, devices_folder())
 
 
-def bench(artifact: Path, against: Path | None, device: Device, threads: int | None, progress: Progress) -> Bench:
-    """The artifact's latency, or that of two artifacts measured in turns. InputError, StepError.
+def bench(
+    artifact: Path,
+    against: Path | None,
+    device: Device,
+    threads: int | None,
+    progress: Progress,
+    asked: Asked = AS_IT_IS,
+) -> Bench:
+    """The latency of the artifact in each way that is asked for, or beside another's. InputError, StepError.
 
-    An emulated device is refused: its time is never reported as a latency.
+    Ways of one batch are measured in turns. An emulated device is refused: its time is never reported as a latency.
     """
     registry.refuse_emulated(device, "bench")
-    folders = {"artifact": artifact} if against is None else {"against": against, "artifact": artifact}
-    found = {name: manifest.read(folder) for name, folder in folders.items()}
-    with ExitStack() as stack:
-        runners = {
-            name: stack.enter_context(_open(device, folders[name], found[name], threads or found["artifact"].threads))
-            for name in folders
-        }
-        reports = latency.measure(runners, device.name, progress=progress)
-    comparison = None if against is None else compare(reports["against"], reports["artifact"])
-    return Bench(reports, comparison)
+    groups = ways(artifact, against, asked)
+    threads = threads or groups[0][-1].found.threads
+    reports: dict[str, LatencyReport] = {}
+    for group in groups:
+        with ExitStack() as stack:
+            runners = {way.name: stack.enter_context(_open(device, way, threads)) for way in group}
+            reports |= latency.measure(runners, device.name, progress=progress, has_events=asked.events)
+    compared = {
+        (other.name, base.name): compare(reports[base.name], reports[other.name])
+        for group in groups
+        for base, other in pairs(group)
+    }
+    return Bench(reports, {way.name: way for group in groups for way in group}, compared)
 
 
 def verify(artifact: Path, device: Device) -> Verified:
@@ -145,6 +182,6 @@ def verify(artifact: Path, device: Device) -> Verified:
     return verified
 
 
-def _open(device: Device, folder: Path, found: Manifest, threads: int) -> Any:
-    registry.refuse_foreign(device, found.runtime, folder)
-    return open_runner(found.runtime, device, folder / found.main, threads, ports_of(found))
+def _open(device: Device, way: Way, threads: int) -> Runner:
+    registry.refuse_foreign(device, way.found.runtime, way.folder)
+    return open_runner(way.found.runtime, device, way.folder / way.file, threads, ports_of(way.found), way.options)

@@ -14,7 +14,7 @@ from ..benchmarks.fidelity import Diff, LayerDifference, Noise, added
 from ..devices import registry
 from ..ir.errors import InputError, Problem
 from ..runtimes import open_runner
-from ..runtimes.layers import INPUT, counterparts, layers
+from ..runtimes.layers import INPUT, counterparts, layers, stand_in
 from ..ship import manifest
 from ..ship.manifest import Manifest
 from .parity import Golden
@@ -41,7 +41,11 @@ class _Opened:
         ends = {entry.name for entry in (*self.found.inputs, *self.found.outputs)}
         names = list(dict.fromkeys(layer.tensor for layer in wanted if layer.tensor not in ends))
         file, ports = self.folder / self.found.main, ports_of(self.found)
-        return open_runner(self.found.runtime, device, file, 1, ports, {"keep_tensors": names} if names else {})
+        runtime, options = self.found.runtime, {"keep_tensors": names} if names else {}
+        reader = stand_in(runtime)
+        if reader is not None:
+            runtime, options = reader.runtime, {**reader.options, **options}
+        return open_runner(runtime, device, file, 1, ports, options)
 
 
 def diff(artifact: Path, against: Path | None, device: Device, samples: int | None = None) -> Diff:
@@ -74,7 +78,8 @@ def diff(artifact: Path, against: Path | None, device: Device, samples: int | No
         layers=_with_steps(mine, _differences(mine, matched, noises, notes), simulated),
         left=left,
         passes=tuple(_pass_name(step) for step in mine.found.steps if step not in theirs.found.steps),
-        remarks=(_as_always(off), *_remarks(mine, notes)),
+        remarks=(_as_always(off, mine.found.runtime), *_remarks(mine, notes)),
+        reference_runtime=None if (reader := stand_in(mine.found.runtime)) is None else reader.said,
     )
 
 
@@ -166,8 +171,11 @@ def _with_steps(
     return tuple(every)
 
 
-def _as_always(off: float) -> str:
-    """Whether the runtime computes otherwise where it hands out what it computes."""
+def _as_always(off: float, runtime: str) -> str:
+    """Whether the runtime computes otherwise where it hands out what it computes; of a reference, how far off it is."""
+    if stand_in(runtime) is not None:
+        found = f"up to {off:.2g} steps from the golden outputs" if off else "exactly the golden outputs"
+        return f"{runtime} hands out no values between layers: these are the reference's, which gives {found}"
     if not off:
         return "its values kept, the artifact gives exactly its golden outputs: these are the values of every day"
     return f"its values kept, the artifact is up to {off:.2g} steps from its golden outputs: other kernels may have run"

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..ir.errors import InputError, Problem
-from .contract import Layer
+from .contract import Layer, Reference
+from .tensorrt import REFERENCE
 
-READABLE = frozenset({"onnxruntime", "tflite"})
+READABLE = frozenset({"onnxruntime", "tensorrt", "tflite"})
 """The runtimes of whose files the layers can be read."""
 INPUT = "input"
 """What the operator of a network's input is called."""
@@ -17,15 +18,26 @@ INPUT = "input"
 def layers(runtime: str, file: Path) -> tuple[Layer, ...]:
     """What the file computes, its inputs first, in the order in which it runs. InputError where nobody can read it."""
     match runtime:
-        case "onnxruntime":
+        case "onnxruntime" | "tensorrt":
             from .onnx_graph.layers import layers as read
         case "tflite":
             from .flatbuffer.layers import layers as read
         case _:
             raise InputError(
-                Problem("layers", runtime, "a file of onnxruntime or tflite, whose layers can be read", "another")
+                Problem(
+                    "layers", runtime, f"a file of {' or '.join(sorted(READABLE))}, whose layers can be read", "another"
+                )
             )
     return read(file)
+
+
+def stand_in(runtime: str) -> Reference | None:
+    """What hands out the values between a file's layers in the runtime's place; None where the runtime itself does.
+
+    An engine of TensorRT has no such values: what lies between two layers stays within a kernel, or in a layout of its
+    own. Marked as outputs they are kept, and the engine is another one.
+    """
+    return REFERENCE if runtime == "tensorrt" else None
 
 
 def executed_names(runtime: str, nodes: Sequence[str], file: Path) -> tuple[str, ...]:

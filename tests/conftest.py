@@ -54,12 +54,31 @@ def quantized_models() -> ModuleType:
     return _loaded(ROOT / "tests" / "quantized_models.py")
 
 
+@pytest.fixture(scope="session")
+def gpu_here_module() -> ModuleType:
+    """tests/gpu_here.py: a GPU that keeps its memory in the test's process."""
+    return _loaded(ROOT / "tests" / "gpu_here.py")
+
+
+@pytest.fixture
+def host_driver(gpu_here_module: ModuleType) -> Any:
+    """A driver of NVIDIA's that keeps the GPU's memory in this process."""
+    return gpu_here_module.HostDriver()
+
+
+@pytest.fixture
+def gpu_here(gpu_here_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """This machine as one with that GPU and with TensorRT; what there is in their place."""
+    return gpu_here_module.put_here(monkeypatch)
+
+
 def _loaded(path: Path) -> ModuleType:
     """The file as a module that no import finds."""
     spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the module of an annotation
     spec.loader.exec_module(module)
     return module
 
@@ -181,6 +200,24 @@ def built_tflite(trained_recipe: Path, tmp_path_factory: pytest.TempPathFactory)
     ran = run_program("build", trained_recipe / "recipe.yaml", *options)
     assert ran.code == 0, ran.err
     return folder / "out" / "arm64-cortex-a72"
+
+
+@pytest.fixture(scope="session")
+def built_open(trained_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of real artifacts of the small recipe, not pruned and with an open batch, for reading."""
+    folder = tmp_path_factory.mktemp("built-open")
+    targets = ["--target", "nvidia-rtx-ada", "--target", "x86-avx2"]
+    options = ["--out", folder / "out", "--cache", folder / "cache", *targets]
+    settings = ["model.inputs.image.shape=[batch,1,8,8]", "compress.prune=null", "compress.recover=null"]
+    ran = run_program("build", trained_recipe / "recipe.yaml", *options, *(f"--set={each}" for each in settings))
+    assert ran.code == 0, ran.err
+    return folder / "out"
+
+
+@pytest.fixture(scope="session")
+def built_tensorrt(built_open: Path) -> Path:
+    """The one of them that is for TensorRT, with its baseline."""
+    return built_open / "nvidia-rtx-ada"
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ _REASONS = (
         "the shapes are outside of the engine's profile; engine.json holds it",
     ),
     (
-        r"No importer registered|Plugin not found|plugin creator|UNSUPPORTED_NODE",
+        r"No importer registered|Plugin not found|plugin creator|UNSUPPORTED_NODE|^false$",
         "TensorRT has no such operator; replace it in the model, or keep the layer for the CPU",
     ),
 )

@@ -134,7 +134,9 @@ class Agent:
     def identity(self) -> dict[str, Any]:
         """What ran the artifact: processor, instruction sets, clocks, load, and versions of everything that counts."""
         runtime, version = self._version
-        return {**identity.identity(), "runtime": runtime, "runtime_version": version, "threads": self._threads}
+        more = {} if self._runtime is None else self._runtime.about()
+        named = {"runtime": runtime, "runtime_version": version, "threads": self._threads}
+        return {**identity.identity(), **named, **more}
 
     def _loaded(self) -> Any:
         if self._runtime is None:

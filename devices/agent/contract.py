@@ -43,6 +43,10 @@ class Runtime(Protocol):
         """The outputs for one batch."""
         ...
 
+    def about(self) -> dict[str, Any]:
+        """What else is to be known of what runs the artifact, beside the processor; empty where there is nothing."""
+        ...
+
     def tensors(self) -> dict[str, Any]:
         """The values of the last run that the load option `keep_tensors` names, as the runtime holds them.
 

@@ -13,15 +13,22 @@ from .contract import AgentError
 
 LIBRARY = "libcuda.so.1"
 _NOT_FOUND = 100
+_TOO_OLD = "the NVIDIA driver is too old; `nvidia-smi` tells which it is"
 _MEANINGS = {
     2: "the GPU has too little memory left for it",
     3: "the NVIDIA driver is shutting down",
-    35: "the NVIDIA driver is too old",
+    46: "the GPU is taken by another process, or can't be had now",
     _NOT_FOUND: "there is no NVIDIA GPU",
+    209: "the engine holds no code for this GPU; build it on this one",
+    222: _TOO_OLD,
     803: "the NVIDIA driver's parts are of different versions; restart the machine",
+    804: _TOO_OLD,
 }
 """What some of the driver's error codes mean to a person (CUresult in cuda.h)."""
 _CAPTURE_RELAXED = 2
+_CLOCK_KHZ, _MAJOR, _MINOR = 13, 75, 76
+"""Of CUdevice_attribute in cuda.h: the highest clock, and the two numbers of the compute capability."""
+_NAME_BYTES = 256
 
 
 def driver() -> Any:
@@ -43,7 +50,22 @@ class Cuda:
         self._check("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
         self._check("cuCtxSetCurrent", context)
         self._check("cuStreamCreate", ctypes.byref(stream), 0)
-        self._stream = stream
+        self._device, self._stream = device, stream
+
+    def about(self) -> dict[str, Any]:
+        """The GPU: its name, compute capability, memory and highest clock, and the newest CUDA that the driver has."""
+        name, memory = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_size_t()
+        self._check("cuDeviceGetName", name, _NAME_BYTES, self._device)
+        self._check("cuDeviceTotalMem_v2", ctypes.byref(memory), self._device)
+        version = ctypes.c_int()
+        self._check("cuDriverGetVersion", ctypes.byref(version))
+        return {
+            "gpu": name.value.decode("utf-8", "replace"),
+            "gpu_compute_capability": f"{self._attribute(_MAJOR)}.{self._attribute(_MINOR)}",
+            "gpu_memory_bytes": memory.value,
+            "gpu_highest_clock_mhz": self._attribute(_CLOCK_KHZ) / 1000,
+            "driver_cuda": f"{version.value // 1000}.{version.value % 1000 // 10}",
+        }
 
     @property
     def stream(self) -> int:
@@ -105,7 +127,16 @@ class Cuda:
         """The graph is put on the stream."""
         self._check("cuGraphLaunch", graph, self._stream)
 
+    def _attribute(self, number: int) -> int:
+        value = ctypes.c_int()
+        self._check("cuDeviceGetAttribute", ctypes.byref(value), number, self._device)
+        return value.value
+
     def _check(self, function: str, *arguments: Any) -> None:
-        code = getattr(self._library, function)(*arguments)
+        try:
+            called = getattr(self._library, function)
+        except AttributeError:
+            raise AgentError(f"{_TOO_OLD} (it has no {function})") from None
+        code = called(*arguments)
         if code != 0:
             raise AgentError(f"{_MEANINGS.get(code, 'the GPU failed')} ({function}: CUDA error {code})")

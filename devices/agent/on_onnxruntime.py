@@ -21,11 +21,12 @@ class OnnxRuntime:
 
     Options: `keep_tensors` (names of values that can be had after a run; of a value between two integer kernels, that
     changes no kernel), `profile` (the session notes how long each node takes), `unoptimized` (each node
-    is computed as the file says it, for what is to be a reference).
+    is computed as the file says it, for what is to be a reference), `batch` (samples in one inference, of a file that
+    leaves the batch open).
     """
 
     package: ClassVar[str] = "onnxruntime"
-    options: ClassVar[dict[str, type]] = {"keep_tensors": list, "profile": bool, "unoptimized": bool}
+    options: ClassVar[dict[str, type]] = {"keep_tensors": list, "profile": bool, "unoptimized": bool, "batch": int}
     timed: ClassVar[str] = (
         "one call of onnxruntime.InferenceSession.run from Python: inputs are numpy arrays already in memory, "
         "outputs are newly allocated numpy arrays; reading, preprocessing and batching are outside"
@@ -42,6 +43,7 @@ class OnnxRuntime:
         is_plain = options.get("unoptimized", False)
         self._options.graph_optimization_level = levels.ORT_DISABLE_ALL if is_plain else levels.ORT_ENABLE_ALL
         self._wanted: list[str] = options.get("keep_tensors", [])
+        self._batch: int | None = options.get("batch")
         self._is_profiled: bool = options.get("profile", False)
         self._kept: dict[str, Any] | None = None
         self._session: Any = None
@@ -67,7 +69,8 @@ class OnnxRuntime:
             self._options.profile_file_prefix = os.path.join(tempfile.mkdtemp(prefix="edgewright-profile-"), "nodes")
         model = self._exposed() if self._wanted else self._file
         self._session = self._library.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
-        self.inputs = [(entry.name, entry.shape, _dtype(entry.type)) for entry in self._session.get_inputs()]
+        given = self._session.get_inputs()
+        self.inputs = [(entry.name, _sized(entry.shape, self._batch), _dtype(entry.type)) for entry in given]
         every = [entry.name for entry in self._session.get_outputs()]
         self.outputs = every[: len(every) - len(self._wanted)]
 
@@ -79,6 +82,10 @@ class OnnxRuntime:
         own = len(self.outputs)
         self._kept = dict(zip(self._wanted, outputs[own:]))  # noqa: B905 (strict= came with Python 3.10)
         return outputs[:own]
+
+    def about(self) -> dict[str, Any]:
+        """Nothing: the processor runs it."""
+        return {}
 
     def tensors(self) -> dict[str, Any]:
         """The values of the last run that were asked for when the session was made. AgentError where none was."""
@@ -112,6 +119,15 @@ class OnnxRuntime:
         outputs = (_field(_OUTPUT, _field(_NAME, name.encode())) for name in self._wanted)
         with open(self._file, "rb") as stream:
             return stream.read() + _field(_GRAPH, b"".join(outputs))
+
+
+def _sized(shape: list[Any], batch: int | None) -> list[Any]:
+    """The shape with that batch, where one was asked for. AgentError where the file has another."""
+    if batch is None or not shape:
+        return shape
+    if isinstance(shape[0], int) and shape[0] != batch:
+        raise AgentError(f"options.batch: expected {shape[0]}, the batch that the file was made for, got {batch}")
+    return [batch, *shape[1:]]
 
 
 def _field(number: int, content: bytes) -> bytes:

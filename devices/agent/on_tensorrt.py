@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from . import build_engine, cuda
@@ -36,6 +37,7 @@ class TensorRt:
         self._buffers: dict[str, tuple[int, int]] = {}
         self._graphs: dict[Any, Any] = {}
         self._times: dict[str, list[int]] = {}
+        self._report: dict[str, Any] = {}
         self._cuda: Any = None
         self._marks: list[Any] = []
         self._engine: Any = None
@@ -64,13 +66,9 @@ class TensorRt:
         self._cuda = cuda.Cuda(cuda.driver())
         self._marks = [self._cuda.event(), self._cuda.event()]
         content = self._built() if self._file.endswith(".onnx") else _content(self._file)
-        self._runtime = self._library.Runtime(self._logger)
-        self._engine = self._runtime.deserialize_cuda_engine(content)
-        if self._engine is None:
-            raise AgentError(f"{os.path.basename(self._file)}: {build_engine.explain(self._errors())}")
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise AgentError(f"{os.path.basename(self._file)}: {build_engine.explain(self._errors())}")
+        self._runtime = self._made(lambda: self._library.Runtime(self._logger))
+        self._engine = self._made(lambda: self._runtime.deserialize_cuda_engine(content))
+        self._context = self._made(lambda: self._engine.create_execution_context())
         self._name_ends()
         if self._options.get("profile"):
             self._context.profiler = _profiler(self._library, self._times)
@@ -96,6 +94,10 @@ class TensorRt:
             self._times.setdefault(EVENTS, []).append(self._cuda.between_ns(*self._marks))
         return outputs
 
+    def about(self) -> dict[str, Any]:
+        """The GPU, and the engine: how many layers it has and how many of the model's run in INT8, if it was built."""
+        return {**self._cuda.about(), "engine": self._report}
+
     def tensors(self) -> dict[str, Any]:
         """AgentError: an engine keeps nothing inside it."""
         raise AgentError("tensors: expected a runtime that keeps values between layers, an engine fuses them away")
@@ -104,7 +106,8 @@ class TensorRt:
         """What each layer took in each run, or the whole engine by CUDA events. AgentError where neither was asked."""
         if not self._options.get("profile") and not self._options.get("events"):
             raise AgentError("profile: expected the load option profile or events, which was not given")
-        kinds = {layer["name"]: layer["kind"] for layer in self._layers()}
+        layers = self._layers() if self._options.get("profile") else []
+        kinds = {layer["name"]: layer["kind"] for layer in layers}
         return [(name, kinds.get(name, "engine"), times) for name, times in self._times.items()]
 
     def _layers(self) -> list[dict[str, Any]]:
@@ -118,15 +121,36 @@ class TensorRt:
         settings = os.path.join(os.path.dirname(self._file), build_engine.SETTINGS)
         wanted = json.loads(_content(settings)) if os.path.isfile(settings) else {}
         cache = self._file + TIMING_CACHE
+        is_known = os.path.isfile(cache)
         try:
             engine, report = build_engine.build(self._library, self._file, wanted, self._lines, cache)
         except (build_engine.BuildError, TypeError) as error:
-            raise AgentError(build_engine.explain(f"{error} {self._errors()}")) from None
-        is_own = wanted.get("model") == os.path.basename(self._file)
+            raise AgentError(f"{self._name()}: {build_engine.explain(f'{self._errors()} {error}')}") from None
+        is_own = wanted.get("model") == self._name()
         reason = build_engine.refusal(report, wanted.get("int8_layers", []) if is_own else [])
         if reason:
-            raise AgentError(f"{os.path.basename(self._file)}: {reason}")
+            raise AgentError(f"{self._name()}: {reason}")
+        self._report = {
+            "layers": len(report["layers"]),
+            "int8_layers": len(report["int8"]),
+            "bytes": report["engine_bytes"],
+            "build_seconds": round(report["seconds"], 3),
+            "timing_cache": "reused" if is_known else "written",
+        }
         return engine
+
+    def _made(self, make: Callable[[], Any]) -> Any:
+        """What `make` gives. AgentError where that is nothing, or where TensorRT can't even begin."""
+        try:
+            made = make()
+        except TypeError as error:  # what its constructors raise where CUDA can't be had
+            raise AgentError(f"{self._name()}: {build_engine.explain(f'{self._errors()} {error}')}") from None
+        if made is None:
+            raise AgentError(f"{self._name()}: {build_engine.explain(self._errors())}")
+        return made
+
+    def _name(self) -> str:
+        return os.path.basename(self._file)
 
     def _name_ends(self) -> None:
         engine, modes = self._engine, self._library.TensorIOMode
@@ -136,7 +160,8 @@ class TensorRt:
                 continue
             shape = [size if size >= 0 else None for size in engine.get_tensor_shape(name)]
             if shape and shape[0] is None:
-                shape[0] = self._options.get("batch")
+                least = engine.get_tensor_profile_shape(name, 0)[0][0]
+                shape[0] = self._options.get("batch", least if least > 1 else None)
             dtype = self._library.nptype(engine.get_tensor_dtype(name)).__name__
             self.inputs.append((name, shape, dtype))
 
@@ -149,6 +174,7 @@ class TensorRt:
             raise AgentError(
                 f"input '{name}': expected a shape from {bounds}, which the engine was built for, got {shape}"
             )
+        self._graphs.clear()  # a graph is of the context as it was when it was captured
 
     def _place(self, name: str, size: int) -> int:
         """The address of the tensor's memory on the GPU, which the engine knows; made anew where it has grown."""

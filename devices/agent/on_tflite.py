@@ -88,6 +88,10 @@ class TFLite:
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
+    def about(self) -> dict[str, Any]:
+        """Nothing: the processor runs it."""
+        return {}
+
     def tensors(self) -> dict[str, Any]:
         """The values of the last run that were asked for when the file was loaded. AgentError where it has no such."""
         wanted = self._wanted.get("keep_tensors")

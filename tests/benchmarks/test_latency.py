@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from edgewright.benchmarks.latency import MOST_RUNS, ROUNDS, SECONDS, LatencyReport, measure, schedule
@@ -67,6 +69,18 @@ def test_two_artifacts_are_timed_in_turns(classifier: Path) -> None:
         assert report.meaning.startswith("one call of onnxruntime.InferenceSession.run")
         assert report.peak_rss_bytes is not None
         json.dumps(report.to_json())
+
+
+def test_engines_alone_are_timed_beside_the_whole(gpu_here: Any, quantized_models: ModuleType, tmp_path: Path) -> None:
+    """On a GPU that is none: its events are 1.5 ms apart."""
+    file = quantized_models.convolution(tmp_path / "model.onnx")
+    (tmp_path / "engine.json").write_text(json.dumps({"model": file.name, "shapes": {}, "int8_layers": ["conv"]}))
+    with open_runner("tensorrt", LocalDevice(), file, 1, options={"events": True}) as runner:
+        (report,) = measure({"a": runner}, "local", rounds=2, runs_per_round=3, has_events=True).values()
+    assert report.engine_rounds_ns == ((1_500_000,) * 3,) * 2
+    assert report.engine_p50_ns == 1_500_000
+    assert [len(block) for block in report.rounds_ns] == [3, 3]
+    assert LatencyReport.from_json(json.loads(json.dumps(report.to_json()))) == report
 
 
 def test_two_measurements_are_two_sessions(classifier: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,36 @@ def test_json_is_one_document_with_every_raw_sample(built: Any, program: Program
     comparison = document["comparison"]
     assert comparison["low"] <= comparison["ratio"] <= comparison["high"]
     assert comparison["verdict"] in ("faster", "slower", "cannot tell")
+
+
+@pytest.mark.slow
+def test_an_open_batch_is_timed_in_several_sizes(built_open: Path, edgewright: Program) -> None:
+    shown = edgewright("bench", built_open / "x86-avx2", "--batch", "1, 64", "--json")
+    assert shown.code == 0
+    document = json.loads(shown.out)
+    assert [way["batch"] for way in document["ways"].values()] == [1, 64]
+    one, many = (min(min(block) for block in each["rounds_ns"]) for each in document["reports"].values())
+    assert one < many < 64 * one
+    lines = edgewright("bench", built_open / "x86-avx2", "--batch", "8").out.splitlines()
+    assert lines[1].split() == ["p50", "p95", "samples/s", "load", "memory"]
+    assert lines[2].startswith("artifact, batch 8 ")
+    assert lines[3].startswith(
+        "p50 and p95 are of one call of onnxruntime.InferenceSession.run from Python: inputs are"
+    )
+
+
+@pytest.mark.parametrize("text", ["0", "1,", "4 8", "-1", "many"])
+def test_batches_that_are_no_numbers_are_refused(text: str, built: Any, edgewright: Program) -> None:
+    shown = edgewright("bench", built.artifact, f"--batch={text}")
+    assert (shown.code, shown.out) == (2, "")
+    assert f"bench: --batch: expected numbers from 1 on, as in 1,4,16, got '{text}'" in shown.err
+
+
+def test_options_of_another_runtime_are_refused(built: Any, edgewright: Program) -> None:
+    shown = edgewright("bench", built.artifact, "--no-cuda-graph", "--batch", "4")
+    assert (shown.code, shown.out) == (2, "")
+    assert "expected what an artifact for onnxruntime takes: no such option, got --cuda-graph" in shown.err
+    assert "--batch: expected 1, for which the artifact was built" in shown.err
 
 
 def test_a_folder_that_is_no_artifact_is_refused(built: Any, edgewright: Program) -> None:

@@ -101,7 +101,7 @@ def test_every_layer_of_a_quantized_network_is_found_in_the_float_one(
 
 
 def test_a_runtime_whose_files_nobody_reads_is_named() -> None:
-    with pytest.raises(InputError, match="a file of onnxruntime or tflite"):
+    with pytest.raises(InputError, match="a file of onnxruntime or tensorrt or tflite"):
         layers("abacus", Path("file"))
 
 

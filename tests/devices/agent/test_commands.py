@@ -155,7 +155,7 @@ def test_bad_requests_are_answered(tmp_path: Path) -> None:
             session.call("load", runtime="tflight", file=str(broken), threads=1)
         with pytest.raises(StepError, match=r"none\.onnx: expected an artifact's file"):
             session.call("load", runtime="onnxruntime", file=str(tmp_path / "none.onnx"), threads=1)
-        with pytest.raises(StepError, match="options: expected only keep_tensors, profile, unoptimized, got 'speed'"):
+        with pytest.raises(StepError, match="only batch, keep_tensors, profile, unoptimized, got 'speed'"):
             session.call("load", runtime="onnxruntime", file=str(broken), threads=1, options={"speed": 3})
         with pytest.raises(StepError, match=r"options.xnnpack: expected bool, got 'off'"):
             session.call("load", runtime="tflite", file=str(broken), threads=1, options={"xnnpack": "off"})

@@ -63,7 +63,8 @@ def test_what_was_captured_is_launched(host_driver: Any) -> None:
     ("code", "meaning"),
     [
         (2, r"the GPU has too little memory left for it \(cuMemAlloc_v2: CUDA error 2\)"),
-        (35, "the NVIDIA driver is too old"),
+        (804, r"the NVIDIA driver is too old; `nvidia-smi` tells which it is \(cuMemAlloc_v2: CUDA error 804\)"),
+        (46, "the GPU is taken by another process"),
         (700, r"the GPU failed \(cuMemAlloc_v2: CUDA error 700\)"),
     ],
 )
@@ -72,6 +73,24 @@ def test_an_error_is_told_with_its_meaning(host_driver: Any, code: int, meaning:
     host_driver.failures["cuMemAlloc_v2"] = code
     with pytest.raises(AgentError, match=meaning):
         device.allocate(8)
+
+
+def test_a_driver_that_lacks_a_function_is_too_old(host_driver: Any) -> None:
+    device = cuda.Cuda(host_driver)
+    device.capture()
+    host_driver.missing.add("cuGraphInstantiateWithFlags")
+    with pytest.raises(AgentError, match=r"the NVIDIA driver is too old; .* \(it has no cuGraphInstantiateWithFlags\)"):
+        device.captured()
+
+
+def test_the_gpu_is_told_by_name(host_driver: Any) -> None:
+    assert cuda.Cuda(host_driver).about() == {
+        "gpu": "NVIDIA Pretence",
+        "gpu_compute_capability": "8.9",
+        "gpu_memory_bytes": 1 << 30,
+        "gpu_highest_clock_mhz": 1500,
+        "driver_cuda": "13.0",
+    }
 
 
 def test_every_call_is_one_that_nvidia_declares(host_driver: Any) -> None:

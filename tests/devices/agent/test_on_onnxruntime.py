@@ -57,6 +57,12 @@ def test_inputs_and_outputs_are_named_with_shape_and_type(open_file: Open) -> No
     assert [values.shape for values in found] == [(1, 3), (4, 2)]
 
 
+def test_an_open_batch_has_the_size_that_was_asked_for_and_a_fixed_one_no_other(open_file: Open) -> None:
+    with pytest.raises(AgentError, match=r"options.batch: expected 1, the batch that the file was made for, got 8"):
+        open_file(batch=8)
+    assert [shape for _, shape, _ in open_file(batch=1).inputs] == [[1, 3], [1, 2]]
+
+
 def test_values_between_nodes_are_kept_where_they_are_asked_for(open_file: Open) -> None:
     opened = open_file(keep_tensors=["twice_b", "twice_a"])
     assert opened.outputs == ["four_a", "four_b"]

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from edgewright.devices.agent import build_engine, cuda
 from edgewright.devices.agent.contract import AgentError
@@ -17,7 +18,7 @@ from edgewright.devices.agent.on_tensorrt import EVENTS, TIMING_CACHE, TensorRt
 from edgewright.devices.local import LocalDevice
 from edgewright.ir.errors import StepError
 from edgewright.runtimes import open_runner
-from edgewright.runtimes.tensorrt_build import host
+from edgewright.runtimes.tensorrt_build import host, verdict
 
 FLOAT32 = "float32"
 
@@ -119,6 +120,12 @@ def test_an_open_batch_has_the_size_that_was_asked_for(opened: Any) -> None:
     assert opened(AddsOne(), batch=4).inputs == [("image", [4, 2], "float32")]
 
 
+def test_an_engine_that_takes_no_fewer_has_its_least_batch(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AddsOne, "get_tensor_profile_shape", lambda *_: [(4, 2), (4, 2), (8, 2)])
+    assert opened(AddsOne()).inputs == [("image", [4, 2], "float32")]
+    assert opened(AddsOne(), batch=8).inputs == [("image", [8, 2], "float32")]
+
+
 def test_shapes_outside_of_the_profile_are_refused(opened: Any) -> None:
     with pytest.raises(AgentError, match=r"input 'image': expected a shape from \(1, 2\) to \(8, 2\), .* got \(9, 2\)"):
         opened(AddsOne()).run({"image": samples(9)})
@@ -130,6 +137,9 @@ def test_a_graph_is_captured_once_for_each_shape(opened: Any, host_driver: Any) 
     for _ in range(3):
         adapter.run({"image": samples(2)})
     assert (engine.enqueued, host_driver.calls.count("cuGraphLaunch")) == (2, 3)  # once to warm up, once captured
+    for count in (1, 2):  # the context has changed: an older graph is not of it
+        adapter.run({"image": samples(count)})
+    assert (engine.enqueued, host_driver.calls.count("cuGraphLaunch")) == (6, 5)
 
 
 def test_times_are_those_of_events_or_layers(opened: Any) -> None:
@@ -160,6 +170,50 @@ def test_times_are_those_of_events_or_layers(opened: Any) -> None:
 def test_an_engine_that_does_not_load_says_why(opened: Any, says: str, meaning: str) -> None:
     with pytest.raises(AgentError, match=f"^model.engine: {meaning}"):
         opened(None, says)
+
+
+def test_a_driver_that_is_too_old_for_tensorrt_is_said(monkeypatch: pytest.MonkeyPatch, opened: Any) -> None:
+    """What TensorRT's bindings do: they log, and the constructor raises that it got nothing."""
+
+    def runtime(logger: Any) -> Any:
+        logger.log(SimpleNamespace(name="ERROR"), "CUDA initialization failure with error: 35. Please check your CUDA")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    adapter = opened(AddsOne())
+    adapter._library.Runtime = runtime
+    with pytest.raises(
+        AgentError, match=r"^model.engine: there is no NVIDIA driver here, or it is too old for this Te"
+    ):
+        adapter.open()
+
+
+def test_too_little_memory_is_said_whenever_it_is_missing(opened: Any, host_driver: Any) -> None:
+    adapter = opened(AddsOne())
+    host_driver.failures["cuMemAlloc_v2"] = 2
+    with pytest.raises(AgentError, match="the GPU has too little memory left for it"):
+        adapter.run({"image": samples(1)})
+    engine = AddsOne()
+    engine.create_execution_context = lambda: None  # type: ignore[method-assign, assignment, return-value]
+    with pytest.raises(AgentError, match=r"^model.engine: the GPU has too little memory left for it"):
+        opened(engine, "IExecutionContext: out of memory")
+
+
+@pytest.mark.skipif(not verdict.is_installed(), reason=verdict.HOW)
+@pytest.mark.parametrize("operator", ["StringNormalizer", "Unheard"])
+def test_an_operator_without_support_is_named_with_its_layer(
+    operator: str, monkeypatch: pytest.MonkeyPatch, host_driver: Any, tmp_path: Path
+) -> None:
+    """NVIDIA's own parser, which needs no GPU. Of operators that it knows by name alone it says `false` and no more."""
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in ("image", "output")]
+    nodes = [onnx.helper.make_node(operator, ["image"], ["output"], name="odd.layer")]
+    graph = onnx.helper.make_graph(nodes, "odd", ends[:1], ends[1:])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 19)]), tmp_path / "m.onnx")
+    monkeypatch.setattr(cuda, "driver", lambda: host_driver)
+    adapter = TensorRt(build_engine.library(verdict.LIBRARY), str(tmp_path / "m.onnx"), 1, {})
+    with pytest.raises(
+        AgentError, match=r"^m.onnx: tensorrt_rtx.* refuses the model: odd.layer: TensorRT has no such op"
+    ):
+        adapter.open()
 
 
 def test_what_is_missing_here_is_said(quantized_models: ModuleType, tmp_path: Path) -> None:
