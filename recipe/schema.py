@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -59,12 +60,40 @@ class Input(Part):
     dtype: Literal["float32", "int64", "int32"] = "float32"
 
 
+class Batch(Part):
+    """How many samples one inference takes where the batch stays open: the fewest, those to be fast at, the most.
+
+    Only runtimes whose artifacts are built for a range, as TensorRT's engines, are bound by it.
+    """
+
+    min: int = Field(default=1, ge=1)
+    best: int = Field(default=1, ge=1)
+    max: int = Field(default=16, ge=1)
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if not self.min <= self.best <= self.max:
+            raise ValueError(f"min <= best <= max, not {self.min}, {self.best}, {self.max} (where absent: 1, 1, 16)")
+        if self.min == self.max:
+            raise ValueError(f"min < max; one number, {self.max}, belongs into the inputs' shapes in place of the word")
+        return self
+
+
 class Model(Part):
     """Where the network and its weights come from. The inputs stand in the order of the network's arguments."""
 
     source: Source
     weights: Annotated[str, AfterValidator(existing)] | None = None
     inputs: Annotated[dict[str, Input], AfterValidator(some)]
+    batch: Batch | None = None
+
+    @field_validator("batch")
+    @classmethod
+    def _is_open(cls, value: Batch | None, info: ValidationInfo) -> Batch | None:
+        fixed = {given.shape[0] for given in info.data.get("inputs", {}).values() if isinstance(given.shape[0], int)}
+        if value is not None and fixed:
+            raise ValueError(f"an open batch in the inputs' shapes ([batch, ...]), which fix it at {min(fixed)}")
+        return value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

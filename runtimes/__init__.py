@@ -8,7 +8,20 @@ from typing import Any
 
 from ..devices.contract import Device
 from ..ir.errors import InputError, Problem
-from .contract import Coverage, Emitted, Emitter, Limit, ModelNotes, Port, Ports, Reference, Runner, TensorNotes, WarmUp
+from .contract import (
+    BatchRange,
+    Coverage,
+    Emitted,
+    Emitter,
+    Limit,
+    ModelNotes,
+    Port,
+    Ports,
+    Reference,
+    Runner,
+    TensorNotes,
+    WarmUp,
+)
 from .onnxruntime import OnnxEmitter
 from .tensorrt import TensorrtEmitter
 from .tflite import TfliteEmitter
@@ -58,6 +71,7 @@ def open_prover(
 
 
 __all__ = [
+    "BatchRange",
     "Coverage",
     "Emitted",
     "Emitter",

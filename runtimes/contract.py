@@ -80,8 +80,20 @@ class TensorNotes:
 
 
 @dataclass(frozen=True)
+class BatchRange:
+    """How many samples one inference takes where the batch is open: the fewest, those to be fast at, the most."""
+
+    least: int = 1
+    best: int = 1
+    most: int = 16
+
+
+@dataclass(frozen=True)
 class ModelNotes:
-    """What a file says of itself; `inputs` and `outputs` are in its order, or empty where nothing is said of any."""
+    """What a file says of itself; `inputs` and `outputs` are in its order, or empty where nothing is said of any.
+
+    `batch` is said by artifacts that take a range of samples only, where the recipe leaves their number open.
+    """
 
     name: str = ""
     description: str = ""
@@ -90,6 +102,7 @@ class ModelNotes:
     license: str = ""
     inputs: tuple[TensorNotes, ...] = ()
     outputs: tuple[TensorNotes, ...] = ()
+    batch: BatchRange = BatchRange()
 
 
 NO_NOTES = ModelNotes()

@@ -19,22 +19,17 @@ from ..ir.facts import EXPORTED, Fact
 from .contract import NO_NOTES, Coverage, Emitted, ModelNotes, Reference
 from .tensorrt_build import readme
 from .tensorrt_build.host import can_run
+from .tensorrt_build.models import write_models
 from .tensorrt_build.settings import Settings, shape_profile, stand_in
 from .tensorrt_build.verdict import LIBRARY, PACKAGES, Verdict, ask
 from .tensorrt_build.verdict import SCRIPT as STANDALONE
 
 if TYPE_CHECKING:
-    import onnx_ir
-
     from ..ir.state import ModelState
     from ..targets.schema import Gpu, Target
     from .onnx_graph.tensorrt_rules import Finding
 
-INT8, HALF, FLOAT = "model.int8.onnx", "model.fp16.onnx", "model.fp32.onnx"
 ENGINE, VERDICT, SCRIPT = "model.engine", "verdict.json", "build_engine.py"
-OPSET = 19
-"""The oldest operator set of the models: the first in which casts and quantize nodes say what they do out of range."""
-EXTERNAL_ABOVE_BYTES = 1 << 30
 REFERENCE = Reference("onnxruntime", {"unoptimized": True}, "onnxruntime with its optimizations off")
 BUILT_NEVER_RUN = f"{ENGINE} was built, never run: there was no such GPU"
 
@@ -75,27 +70,27 @@ class TensorrtEmitter:
         if missing := self.needs - state.facts:
             raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")
         gpu = _gpu(target)
-        files = _write_models(state, gpu, out, notes)
-        names, coverage = wanted(out / files[0])
+        models = write_models(state, target, gpu, out, notes)
+        main = models.main[0]
+        names, coverage = wanted(out / main)
         settings = Settings(
-            model=files[0],
-            shapes=shape_profile(state.inputs),
+            model=main,
+            shapes=shape_profile(state.inputs, notes.batch),
             int8_layers=names,
             compute_capability=gpu.compute_capability,
             runtime_line=gpu.runtime_line,
-            sparse=gpu.sparsity_2_4 and bool(sparse_layers(out / files[0])),
+            sparse=gpu.sparsity_2_4 and bool(sparse_layers(out / main)),
         )
-        findings = lint(out / files[0], target)
+        findings = lint(out / main, target)
         _refuse_broken(findings)
         verdict = _judge(settings, gpu, out)
         settings = replace(settings, int8_layers=tuple(name for name in names if name not in verdict.in_float(names)))
-        files += _write_beside(settings, findings, verdict, names, out)
-        macs, parameters = count(out / files[0])
-        total_bytes = sum((out / file).stat().st_size for file in files if file.startswith(files[0]))
+        files = (*models.main, *models.beside, *_write_beside(settings, findings, verdict, names, models.beside, out))
+        macs, parameters = count(out / main)
+        total_bytes = sum((out / file).stat().st_size for file in models.main)
         covered = _covered(coverage, verdict, names)
-        return Emitted(
-            files[0], files, total_bytes, macs, parameters, covered, remarks=_remarks(verdict, files, bool(names))
-        )
+        remarks = (*models.remarks, *_of_batch(state, notes), *_remarks(verdict, files, bool(names)))
+        return Emitted(main, files, total_bytes, macs, parameters, covered, remarks=remarks)
 
 
 def _gpu(target: Target) -> Gpu:
@@ -103,32 +98,6 @@ def _gpu(target: Target) -> Gpu:
     if target.gpu is None:
         raise StepError(f"tensorrt: {target.name} has no part gpu, which says for which GPU to build")
     return target.gpu
-
-
-def _write_models(state: ModelState, gpu: Gpu, out: Path, notes: ModelNotes) -> tuple[str, ...]:
-    """The models lie in `out`; the names of their files, the one that an engine is built of first."""
-    from .onnx_graph.export import exported
-    from .tensorrt_build.half import halve
-
-    model = exported(state, notes, TensorrtEmitter.name)
-    opset = model.graph.opset_imports[""] = max(OPSET, model.graph.opset_imports[""])
-    if opset > gpu.latest_opset:
-        raise StepError(
-            f"tensorrt: the model is in operator set {opset}, the target's parser ends at {gpu.latest_opset}"
-        )
-    is_quantized = "quantization" in state.attachments
-    is_half = not is_quantized and "halved" in state.attachments
-    files = () if is_half else _save(model, out / (INT8 if is_quantized else FLOAT))
-    if is_quantized or "fp16" not in gpu.precisions:
-        return files
-    halve(model)
-    return (*files, *_save(model, out / HALF))
-
-
-def _save(model: onnx_ir.Model, path: Path) -> tuple[str, ...]:
-    from .onnx_graph.export import save
-
-    return save(model, path, EXTERNAL_ABOVE_BYTES, TensorrtEmitter.name)
 
 
 def _judge(settings: Settings, gpu: Gpu, out: Path) -> Verdict:
@@ -150,7 +119,12 @@ def _refuse_broken(findings: tuple[Finding, ...]) -> None:
 
 
 def _write_beside(
-    settings: Settings, findings: tuple[Finding, ...], verdict: Verdict, names: tuple[str, ...], out: Path
+    settings: Settings,
+    findings: tuple[Finding, ...],
+    verdict: Verdict,
+    names: tuple[str, ...],
+    beside: tuple[str, ...],
+    out: Path,
 ) -> tuple[str, ...]:
     """engine.json, verdict.json, build_engine.py and README.md lie in `out`; the names of all, an engine too."""
     written = settings.write(out)
@@ -165,13 +139,22 @@ def _write_beside(
     (out / VERDICT).write_text(json.dumps(document, indent=1) + "\n")
     shutil.copyfile(STANDALONE, out / SCRIPT)
     engine = (ENGINE,) if (out / ENGINE).is_file() else ()
-    return (written.name, VERDICT, SCRIPT, readme.write(settings, "".join(engine), out), *engine)
+    told = readme.write(settings, "".join(engine), "".join(beside[:1]), out)
+    return (written.name, VERDICT, SCRIPT, told, *engine)
 
 
 def _covered(coverage: Coverage, verdict: Verdict, names: tuple[str, ...]) -> Coverage:
     """The graph's coverage, less what the builder runs in float all the same."""
     floats = tuple((name, f"{verdict.place}, runs it in float") for name in verdict.in_float(names))
     return replace(coverage, quantized=coverage.quantized - len(floats), left=(*coverage.left, *floats))
+
+
+def _of_batch(state: ModelState, notes: ModelNotes) -> tuple[str, ...]:
+    """How many samples the engine takes at once, where the recipe leaves that open."""
+    if all(spec.batch is not None for spec in state.inputs):
+        return ()
+    batch = notes.batch
+    return (f"the engine takes {batch.least} to {batch.most} samples at once and is built to be fast at {batch.best}",)
 
 
 def _remarks(verdict: Verdict, files: tuple[str, ...], is_quantized: bool) -> tuple[str, ...]:

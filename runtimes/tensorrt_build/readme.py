@@ -9,13 +9,16 @@ from .settings import Settings
 FILE = "README.md"
 
 
-def write(settings: Settings, engine: str, folder: Path) -> str:
-    """The file lies in `folder`; its name. `engine` is the file of an engine that was built, or empty."""
-    (folder / FILE).write_text(_text(settings, engine))
+def write(settings: Settings, engine: str, beside: str, folder: Path) -> str:
+    """The file lies in `folder`; its name. `engine` is the file of an engine that was built, or empty.
+
+    `beside` is a model of the same network in float16, or empty.
+    """
+    (folder / FILE).write_text(_text(settings, engine, beside))
     return FILE
 
 
-def _text(settings: Settings, engine: str) -> str:
+def _text(settings: Settings, engine: str, beside: str) -> str:
     who, tool = (
         ("TensorRT for RTX", "tensorrt_rtx")
         if settings.runtime_line == "tensorrt-rtx"
@@ -36,6 +39,14 @@ def _text(settings: Settings, engine: str) -> str:
     ]
     if tool == "trtexec":
         lines += ["From TensorRT 11 on every network is strongly typed: leave `--stronglyTyped` out there.", ""]
+    if beside:
+        fresh = beside.replace(".onnx", ".engine")
+        lines += [
+            f"`{beside}` is the same network in float16 throughout, to compare with:",
+            "",
+            f"    python build_engine.py --model {beside} --out {fresh}",
+            "",
+        ]
     if engine:
         lines += [f"`{engine}` was built where no such GPU was, and has never been run.", ""]
     lines += ["`verdict.json` holds what is known of the model before it runs; `golden/` inputs and the right outputs."]

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ...ir.state import InputSpec
     from ...targets.schema import Gpu
+    from ..contract import BatchRange
 
 FILE = "engine.json"
-OPEN_BATCH = {"min": 1, "opt": 1, "max": 16}
-"""What an engine takes where the recipe leaves the batch open, and what it is tuned for; engine.json can be edited."""
 BUILT_BY_RTX = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """Compute capabilities that TensorRT for RTX 1.7 builds for, where none of these GPUs is."""
 ALIKE_FROM = 8.0
@@ -43,10 +42,11 @@ class Settings:
         return folder / FILE
 
 
-def shape_profile(inputs: Sequence[InputSpec]) -> dict[str, dict[str, list[int]]]:
-    """min, opt and max of each input: the recipe's batch, or `OPEN_BATCH` where that is open."""
+def shape_profile(inputs: Sequence[InputSpec], batch: BatchRange) -> dict[str, dict[str, list[int]]]:
+    """min, opt and max of each input: the recipe's batch, or the range where that is open."""
+    sizes = {"min": batch.least, "opt": batch.best, "max": batch.most}
     return {
-        spec.name: {key: [size if axis is None else axis for axis in spec.shape] for key, size in OPEN_BATCH.items()}
+        spec.name: {key: [size if axis is None else axis for axis in spec.shape] for key, size in sizes.items()}
         for spec in inputs
     }
 

@@ -182,3 +182,32 @@ def test_reading_a_recipe_imports_neither_torch_nor_numpy(write):
         "load_recipe(Path(sys.argv[1])); sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, str(write())], check=True)
+
+
+OPEN = ["model.inputs={image: {shape: [batch, 3, 8, 8]}}"]
+
+
+def test_an_open_batch_may_have_a_range(write):
+    path = write()
+    assert load_recipe(path, OPEN).model.batch is None
+    batch = load_recipe(path, [*OPEN, "model.batch={best: 8, max: 32}"]).model.batch
+    assert (batch.min, batch.best, batch.max) == (1, 8, 32)
+
+
+@pytest.mark.parametrize(("batch", "expected"), [
+    ("{min: 4, best: 2}", "model.batch: expected min <= best <= max, not 4, 2, 16 (where absent: 1, 1, 16), got"),
+    ("{best: 32}", "model.batch: expected min <= best <= max, not 1, 32, 16 (where absent: 1, 1, 16), got"),
+    ("{min: 8, best: 8, max: 8}", "model.batch: expected min < max; one number, 8, belongs into the inputs' shapes"),
+    ("{min: 0}", "model.batch.min: expected greater than or equal to 1, got 0"),
+    ("{opt: 8}", "model.batch.opt: expected one of the keys best, max, min, got an unknown key"),
+])  # fmt: skip
+def test_a_range_that_is_none_is_said(write, batch, expected):
+    (message,) = messages(write(), *OPEN, f"model.batch={batch}")
+    assert message.startswith(f"--set: {expected}")
+
+
+def test_a_range_beside_a_fixed_batch_is_said(write):
+    fixed = "model.inputs={image: {shape: [1, 3, 8, 8]}}"
+    (message,) = messages(write(), fixed, "model.batch={max: 32}")
+    expected = "an open batch in the inputs' shapes ([batch, ...]), which fix it at 1, got {'max': 32}"
+    assert message == f"--set: model.batch: expected {expected}"

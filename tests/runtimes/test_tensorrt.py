@@ -16,8 +16,10 @@ import torch
 from edgewright.ir.errors import StepError
 from edgewright.ir.facts import EXPORTED
 from edgewright.ir.state import InputSpec, ModelState
-from edgewright.runtimes.tensorrt import ENGINE, FLOAT, HALF, INT8, OPSET, SCRIPT, VERDICT, TensorrtEmitter
+from edgewright.runtimes.contract import BatchRange, ModelNotes
+from edgewright.runtimes.tensorrt import ENGINE, SCRIPT, VERDICT, TensorrtEmitter
 from edgewright.runtimes.tensorrt_build import verdict
+from edgewright.runtimes.tensorrt_build.models import FLOAT, HALF, INT8, OPSET
 from edgewright.targets import Target, load_target
 from torch import Tensor, nn
 
@@ -81,7 +83,10 @@ def test_the_graph_is_what_tensorrt_wants(for_gpu: ForGpu, tmp_path: Path) -> No
     weights = [dequantized[node.input[1]] for node in layers if node.op_type == "Conv"]
     assert {constants[node.input[0]].dtype.name for node in weights} == {"int8"}
     assert {attribute.i for node in weights for attribute in node.attribute if attribute.name == "axis"} <= {0}
-    assert {constants[node.input[2]].dtype.name for node in layers if len(node.input) > 2} == {"float32"}
+    for node in (node for node in layers if node.input[1] in dequantized and len(node.input) > 2):
+        grids = [dequantized[name] for name in node.input[:2] if name in dequantized]
+        types = {constants[name].dtype for name in (node.input[2], *(grid.input[1] for grid in grids))}
+        assert len(types) == 1 <= len(grids)
     assert not any(constants[node.input[2]].any() for node in dequantized.values() if len(node.input) > 2)
     images = np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32)
     simulated = state.callable_module()(torch.from_numpy(images)).detach().numpy()
@@ -103,7 +108,7 @@ def test_every_layer_that_the_profile_wants_in_int8_runs_in_int8(for_gpu: ForGpu
     assert (emitted.coverage.quantized, len(found["int8_wanted"])) == (len(layers), len(layers))
     assert {"stem.0", "depthwise.0", "squeeze", "excite", "project.0"} <= set(layers)
     assert (tmp_path / ENGINE).stat().st_size == said["engine_bytes"]
-    assert emitted.files == (INT8, "engine.json", VERDICT, SCRIPT, "README.md", ENGINE)
+    assert emitted.files == (INT8, HALF, "engine.json", VERDICT, SCRIPT, "README.md", ENGINE)
     assert emitted.remarks[-1] == "model.engine was built, never run: there was no such GPU"
 
 
@@ -130,7 +135,7 @@ def test_where_no_builder_can_be_asked_that_is_said(for_gpu: ForGpu, tmp_path: P
     emitted = TensorrtEmitter().emit(for_gpu(Inverted(), target), target, tmp_path)
     assert emitted.remarks[0].startswith("neither NVIDIA's parser nor its builder was asked (")
     assert emitted.remarks[0].endswith("layers in INT8 are counted on the graph")
-    assert emitted.files == (INT8, "engine.json", VERDICT, SCRIPT, "README.md")
+    assert emitted.files == (INT8, HALF, "engine.json", VERDICT, SCRIPT, "README.md")
     settings = json.loads((tmp_path / "engine.json").read_text())
     assert len(settings["int8_layers"]) == emitted.coverage.quantized > 0
     assert (settings["compute_capability"], settings["build_for"]) == ("7.5", "")
@@ -153,17 +158,62 @@ def test_a_float_network_comes_in_float32_and_float16(tmp_path: Path) -> None:
     assert 0 < np.abs(wide - narrow).max() <= rounding * np.abs(wide).max()
 
 
-def test_an_open_batch_becomes_a_range(tmp_path: Path) -> None:
-    TensorrtEmitter().emit(float_state(Inverted(), batch=None), load_target("nvidia-t4"), tmp_path)
+def test_what_has_no_int8_computes_in_float16(for_gpu: ForGpu, tmp_path: Path) -> None:
+    target = load_target("nvidia-t4")
+    state = for_gpu(Inverted(), target)
+    TensorrtEmitter().emit(state, target, tmp_path)
+    model = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / INT8), strict_mode=True)
+    types = {each.name: each.type.tensor_type.elem_type for each in (*model.graph.value_info, *model.graph.output)}
+    made = {kind: {types[n.output[0]] for n in model.graph.node if n.op_type == kind} for kind in ("Sigmoid", "Mul")}
+    assert made == {"Sigmoid": {onnx.TensorProto.FLOAT16}, "Mul": {onnx.TensorProto.FLOAT16}}
+    assert types["output"] == model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    images = np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32)
+    (step,) = state.attachments["quantization"]["output_steps"]
+    in_float16, mixed = run(tmp_path / HALF, images), run(tmp_path / INT8, images)
+    assert 0 < np.abs(in_float16 - mixed).max() <= 16 * step  # fifteen roundings of activations lie between them
+
+
+def test_a_profile_may_keep_float32(for_gpu: ForGpu, tmp_path: Path) -> None:
+    target = load_target("nvidia-t4")
+    int8 = target.quantization.int8_static
+    assert int8 is not None
+    quantization = target.quantization.model_copy(
+        update={"int8_static": int8.model_copy(update={"float_parts": "float32"})}
+    )
+    wide = target.model_copy(update={"quantization": quantization})
+    TensorrtEmitter().emit(for_gpu(Inverted(), wide), wide, tmp_path)
+    constants = onnx.load(tmp_path / INT8).graph.initializer
+    assert onnx.TensorProto.FLOAT16 not in {each.data_type for each in constants}
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(BatchRange(), (1, 1, 16)), (BatchRange(2, 8, 32), (2, 8, 32))])
+def test_an_open_batch_becomes_a_range(tmp_path: Path, batch: BatchRange, sizes: tuple[int, ...]) -> None:
+    state, target = float_state(Inverted(), batch=None), load_target("nvidia-t4")
+    emitted = TensorrtEmitter().emit(state, target, tmp_path, ModelNotes(batch=batch))
     shapes = json.loads((tmp_path / "engine.json").read_text())["shapes"]["image"]
-    assert shapes == {"min": [1, 3, 16, 16], "opt": [1, 3, 16, 16], "max": [16, 3, 16, 16]}
+    assert shapes == {key: [size, 3, 16, 16] for key, size in zip(("min", "opt", "max"), sizes, strict=True)}
+    least, best, most = sizes
+    said = f"the engine takes {least} to {most} samples at once and is built to be fast at {best}"
+    assert said in emitted.remarks
+    text = (tmp_path / "README.md").read_text()
+    assert f"--optShapes=image:{best}x3x16x16 --maxShapes=image:{most}x3x16x16" in text
 
 
-def test_the_same_state_gives_the_same_models(tmp_path: Path) -> None:
-    state, files = float_state(Inverted()), []
+@needs_rtx
+def test_the_builder_takes_the_range(for_gpu: ForGpu, tmp_path: Path) -> None:
+    target = load_target("nvidia-rtx-ada")
+    state = for_gpu(Inverted(), target, batch=None)
+    TensorrtEmitter().emit(state, target, tmp_path, ModelNotes(batch=BatchRange(2, 8, 32)))
+    assert (builder(tmp_path)["is_built"], builder(tmp_path)["in_float"]) == (True, [])
+
+
+@pytest.mark.parametrize("is_quantized", [False, True])
+def test_the_same_state_gives_the_same_models(for_gpu: ForGpu, tmp_path: Path, is_quantized: bool) -> None:
+    target, files = load_target("nvidia-t4"), []
+    state = for_gpu(Inverted(), target) if is_quantized else float_state(Inverted())
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        TensorrtEmitter().emit(state, load_target("nvidia-t4"), tmp_path / name)
+        TensorrtEmitter().emit(state, target, tmp_path / name)
         files.append({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()})
     assert files[0] == files[1]
 
