@@ -28,11 +28,24 @@ def by_norm(module: nn.Module, groups: Sequence[ChannelGroup], power: int) -> Im
     import torch
 
     def measure(group: ChannelGroup) -> Tensor:
-        sums = [_per_unit(_channel_sums(module, member, power), member) for member in _weighted(module, group)]
-        sums += [_per_unit(scales.abs().pow(power), member) for member, scales in _scales(module, group)]
+        sums = [per_unit(values, member) for member, values in _powers(module, group, power)]
         return torch.stack(sums).sum(0) ** (1 / power)
 
-    return {group: measure(group).tolist() for group in groups}
+    with torch.no_grad():
+        return {group: measure(group).tolist() for group in groups}
+
+
+def squares_of(module: nn.Module, group: ChannelGroup) -> list[tuple[Member, Tensor]]:
+    """For each side of a layer with weights, and each batch norm, the squares (channels) of what belongs to a channel.
+
+    Gradients go through them.
+    """
+    return _powers(module, group, 2)
+
+
+def _powers(module: nn.Module, group: ChannelGroup, power: int) -> list[tuple[Member, Tensor]]:
+    sums = [(member, _channel_sums(module, member, power)) for member in _weighted(module, group)]
+    return [*sums, *((member, scales.abs().pow(power)) for member, scales in scales_of(module, group))]
 
 
 def by_batchnorm(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importances:
@@ -41,7 +54,7 @@ def by_batchnorm(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importanc
 
     importances = by_norm(module, groups, 2)
     for group in groups:
-        scales = [_per_unit(values.abs(), member) for member, values in _scales(module, group)]
+        scales = [per_unit(values.detach().abs(), member) for member, values in scales_of(module, group)]
         if scales:
             importances[group] = torch.stack(scales).mean(0).tolist()
     return importances
@@ -56,8 +69,8 @@ def by_geometric_median(module: nn.Module, groups: Sequence[ChannelGroup]) -> Im
 
     def measure(group: ChannelGroup) -> Tensor | None:
         makers = [member for member in _weighted(module, group) if member.side == "out"]
-        filters = [_by_channel(module, member, _weight(module, member)).float() for member in makers]
-        sums = [_per_unit(torch.cdist(rows, rows).sum(1), member) for rows, member in zip(filters, makers, strict=True)]
+        filters = [_by_channel(module, member, _weight(module, member).detach()).float() for member in makers]
+        sums = [per_unit(torch.cdist(rows, rows).sum(1), member) for rows, member in zip(filters, makers, strict=True)]
         return torch.stack(sums).sum(0) if sums else None
 
     importances = by_norm(module, groups, 2)
@@ -92,7 +105,7 @@ def by_entropy(module: nn.Module, groups: Sequence[ChannelGroup], batches: Itera
     entropies = {name: _entropies(torch.cat(values)) for name, values in seen.items()}
 
     def measure(members: Sequence[Member]) -> list[float]:
-        return torch.stack([_per_unit(entropies[member.module], member) for member in members]).mean(0).tolist()
+        return torch.stack([per_unit(entropies[member.module], member) for member in members]).mean(0).tolist()
 
     return by_norm(module, groups, 2) | {group: measure(members) for group, members in readers.items() if members}
 
@@ -147,7 +160,7 @@ def by_taylor(
         for group in groups:
             readers = [member for member in _weighted(module, group) if member.side == "in"]
             for member in readers:
-                changes[group] += _per_unit(_first_order(module, member), member)
+                changes[group] += per_unit(_first_order(module, member), member)
             totals[group] += changes[group].abs()
     return {group: total.tolist() for group, total in totals.items()}
 
@@ -166,7 +179,7 @@ def _channel_sums(module: nn.Module, member: Member, power: int) -> Tensor:
 
 
 def _weight(module: nn.Module, member: Member) -> Tensor:
-    return module.get_parameter(f"{member.module}.weight").detach()
+    return module.get_parameter(f"{member.module}.weight")
 
 
 def _by_channel(module: nn.Module, member: Member, weight: Tensor) -> Tensor:
@@ -177,13 +190,15 @@ def _by_channel(module: nn.Module, member: Member, weight: Tensor) -> Tensor:
     return weight.transpose(0, axis).flatten(1)
 
 
-def _per_unit(per_channel: Tensor, member: Member) -> Tensor:
+def per_unit(per_channel: Tensor, member: Member) -> Tensor:
     """(channels) -> (units): the sum over the channels of each unit."""
     import torch
 
-    places = torch.tensor([place for unit in member.positions for place in unit], dtype=torch.long)
-    owners = torch.tensor([unit for unit, own in enumerate(member.positions) for _ in own], dtype=torch.long)
-    return torch.zeros(len(member.positions)).index_add(0, owners, per_channel[places].float())
+    places = [place for unit in member.positions for place in unit]
+    owners = [unit for unit, own in enumerate(member.positions) for _ in own]
+    device = per_channel.device
+    nothing = torch.zeros(len(member.positions), device=device)
+    return nothing.index_add(0, torch.tensor(owners, dtype=torch.long, device=device), per_channel[places].float())
 
 
 def _weighted(module: nn.Module, group: ChannelGroup) -> list[Member]:
@@ -194,14 +209,12 @@ def _weighted(module: nn.Module, group: ChannelGroup) -> list[Member]:
     return [member for member in group.members if isinstance(_layer(module, member), kinds)]
 
 
-def _scales(module: nn.Module, group: ChannelGroup) -> list[tuple[Member, Tensor]]:
+def scales_of(module: nn.Module, group: ChannelGroup) -> list[tuple[Member, Tensor]]:
     """The batch norms of the group with the scale (channels) of each."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
     layers = [(member, _layer(module, member)) for member in group.members]
-    return [
-        (member, layer.weight.detach()) for member, layer in layers if isinstance(layer, _BatchNorm) and layer.affine
-    ]
+    return [(member, layer.weight) for member, layer in layers if isinstance(layer, _BatchNorm) and layer.affine]
 
 
 def _layer(module: nn.Module, member: Member) -> torch.nn.Module | None:

@@ -49,8 +49,7 @@ class ChannelPruner:
 
         `rank` gives each group's units their importance.
         """
-        prover = Prover(self.module, self._inputs)
-        groups = prover.proven(find_groups(copy.deepcopy(self.module), self._inputs, self._keep), self._seed)
+        prover, groups = self._proven()
         for group in groups.found:
             self._widths.setdefault(group.name, group.width)
         importance = rank(self.module, groups.found)
@@ -60,6 +59,14 @@ class ChannelPruner:
             chosen, costs = self._choose(groups, importance, part)
         remove(self.module, cut)
         return 1 - costs.total / (self._first_cost or costs.total)
+
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """What can lose channels, of the module as it is."""
+        return self._proven()[1].found
+
+    def _proven(self) -> tuple[Prover, Groups]:
+        prover = Prover(self.module, self._inputs)
+        return prover, prover.proven(find_groups(copy.deepcopy(self.module), self._inputs, self._keep), self._seed)
 
     def _choose(self, groups: Groups, importance: Importance, part: float) -> tuple[list[Shrinking], Costs]:
         costs = costs_of(self.module, self._inputs, groups.found, self._measure)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
-from ..channels import Criterion, Measure, Scope
-from ..ir.errors import StepError
+from ..channels import LEARNED, Criterion, Measure, Scope
+from ..ir.errors import InputError, Problem, StepError
 from ..ir.facts import CHANNELS_PRUNED, Aspect, Fact
 from ..ir.names import refuse_unknown
 from ..ir.state import InputSpec, ModelState
-from ..training.rounds import Curve, Rounds, recovery
+from ..training.penalised import Regularization
+from ..training.rounds import Curve, LoopTrainer, Rounds, in_rounds, recovery
 from ..training.schedule import TrainingOptions
 from .contract import Context, Lossy, Numerics, Skip
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..channels.choice import Importance
     from ..channels.groups import ChannelGroup
-    from ..channels.pruner import Rank
+    from ..channels.pruner import ChannelPruner, Rank
     from ..recipe.datasets import Batch
     from ..recipe.schema import Recipe
     from ..targets import Target
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _SAMPLES, _BATCH = 256, 32
 """How many calibration samples a criterion looks at, and how many at a time."""
 _UNITS = {"flops": "multiply-accumulates", "parameters": "parameters", "channels": "channels that can go"}
+_NO_SCALES = "group-l2, or one that needs no training: no channel that can go has a batch norm with a scale to learn"
 _WORTH_A_WARNING = 0.05
 """The part of the asked amount by which it may be missed without a warning."""
 
@@ -37,8 +39,9 @@ _WORTH_A_WARNING = 0.05
 class PruneChannels:
     """Takes `amount` of the network's `measure` away, in the steps and at the price that `Rounds` tell of.
 
-    Remaining widths are multiples of `multiple`. Modules in `keep` are not touched. See `channels.groups` for what can
-    go, `channels.proof` for how that is made sure, `channels.choice` for what goes.
+    Criteria that are learned train the network by `regularize` before anything goes. Remaining widths are multiples of
+    `multiple`. Modules in `keep` are not touched. See `channels.groups` for what can go, `channels.proof` for how that
+    is made sure, `channels.choice` for what goes.
     """
 
     amount: float
@@ -51,6 +54,7 @@ class PruneChannels:
     recover: TrainingOptions | None = None
     schedule: Curve = "linear"
     most_loss: float | None = None
+    regularize: Regularization | None = None
 
     name: ClassVar[str] = "prune-channels"
     needs: ClassVar[frozenset[Fact]] = frozenset()
@@ -70,8 +74,11 @@ class PruneChannels:
 
     @property
     def reads(self) -> frozenset[str]:
-        """Taylor and entropy look at the calibration split; training between steps and judging read the train split."""
-        read = {"calibration": self.criterion in ("taylor", "entropy"), "train": self.rounds.reads_train}
+        """Taylor and entropy look at the calibration split; all training, and judging, read the train split."""
+        read = {
+            "calibration": self.criterion in ("taylor", "entropy"),
+            "train": self.rounds.reads_train or self.regularize is not None,
+        }
         return frozenset(split for split, is_read in read.items() if is_read)
 
     @classmethod
@@ -98,6 +105,7 @@ class PruneChannels:
             recover=recovery(recipe.compress, prune.recover_epochs),
             schedule=prune.schedule,
             most_loss=prune.most_loss,
+            regularize=_regularization(recipe) if prune.criterion in LEARNED else None,
         )
 
     def run(self, state: ModelState, context: Context) -> ModelState:
@@ -107,7 +115,6 @@ class PruneChannels:
         """
         from ..channels.pruner import ChannelPruner
         from ..channels.surgery import edits_between, merged
-        from ..training.rounds import in_rounds, judge_of
 
         before = state.torch_module()
         refuse_unknown(self.keep, before, "compress.prune.keep")
@@ -121,22 +128,15 @@ class PruneChannels:
             keep=self.keep,
             seed=context.seed,
         )
+        trainer = LoopTrainer(context.data, context.task, context.seed, context.scratch, context.progress, self.name)
+        self._regularize(module, pruner, trainer, context)
         reached = [0.0]
 
         def prune(network: nn.Module, part: float) -> str:
             reached.append(pruner.prune_to(self.amount * part, self._ranking(state, context)))
             return f"{reached[-1]:.1%} of the {_UNITS[self.measure]} gone"
 
-        module, held = in_rounds(
-            module,
-            self.rounds,
-            prune=prune,
-            train=lambda network, number: self._recover(network, context, number),
-            judge=judge_of(context.data, context.task, context.seed),
-            say=context.say,
-            progress=context.progress,
-            name=self.name,
-        )
+        module, held = in_rounds(module, self.rounds, prune, trainer, context.say, context.progress)
         edits = edits_between(before, module)
         if not edits and held:
             raise StepError(f"{self.name}: no layer can lose channels: {'; '.join(_by_reason(pruner.whole))}")
@@ -157,9 +157,9 @@ class PruneChannels:
 
         def rank(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importance:
             match self.criterion:
-                case "l1" | "l2":
+                case "l1" | "l2" | "group-l2":
                     return by_norm(module, groups, 1 if self.criterion == "l1" else 2)
-                case "batchnorm":
+                case "batchnorm" | "slimming":
                     return by_batchnorm(module, groups)
                 case "random":
                     return by_random(groups, context.seed)
@@ -172,24 +172,30 @@ class PruneChannels:
 
         return rank
 
-    def _recover(self, module: nn.Module, context: Context, step: int) -> str:
-        from ..training.loop import train
+    def _regularize(self, module: nn.Module, pruner: ChannelPruner, trainer: LoopTrainer, context: Context) -> None:
+        """What matters little to the loss has become small, where the criterion is learned."""
+        from ..channels.penalties import group_lasso, has_scales, slimming
+        from ..training.losses import loss_for
+        from ..training.objective import HardLabels
+        from ..training.penalised import Penalised
 
-        if self.recover is None:
-            return "none"
-        scratch = context.scratch / f"step-{step}"
-        scratch.mkdir(parents=True, exist_ok=True)
-        result = train(
-            module,
-            context.data,
-            context.task,
-            self.recover,
-            seed=context.seed,
-            scratch=scratch,
-            progress=context.progress,
-            name=f"{self.name}: recover after step {step} of {self.steps}",
+        if self.regularize is None:
+            return
+        groups, is_slimming = pruner.groups(), self.criterion == "slimming"
+        if groups and is_slimming and not has_scales(module, groups):
+            raise InputError(Problem("recipe", "compress.prune.criterion", _NO_SCALES, "slimming"))
+        if not groups:
+            return
+        penalty, names = slimming if is_slimming else group_lasso, " ".join(group.name for group in groups)
+        objective = Penalised(
+            HardLabels(loss_for(context.task)),
+            lambda: penalty(module, groups),
+            self.regularize.strength,
+            f"{self.criterion} of {names}",
         )
-        return f"loss {result.loss_before:.4g} -> {result.loss_after:.4g}"
+        result = trainer.train(module, self.regularize.training, "regularize", objective)
+        losses = f"{result.loss_before:.4g} -> {result.loss_after:.4g}"
+        context.say(f"trained with the penalty of {self.criterion}: held-out loss and penalty {losses}")
 
     def _tell(self, context: Context, whole: Mapping[str, str], reached: float, *, is_whole: bool) -> None:
         """What was reached, and a warning where layers had no more to give; what was taken back is said before."""
@@ -217,6 +223,13 @@ def example_inputs(specs: Sequence[InputSpec]) -> tuple[Tensor, ...]:
         return torch.randint(0, 2, shape, generator=generator, dtype=dtype)
 
     return tuple(example(spec) for spec in specs)
+
+
+def _regularization(recipe: Recipe) -> Regularization | None:
+    """How a learned criterion trains: as the recipe trains, and as long and as strongly as it says."""
+    prune = recipe.compress.prune
+    options = recovery(recipe.compress, prune.regularize_epochs) if prune else None
+    return Regularization(prune.regularize, options) if prune and options else None
 
 
 def _narrowed(before: nn.Module, after: nn.Module) -> list[str]:

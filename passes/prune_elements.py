@@ -15,7 +15,7 @@ from ..ir.errors import StepError
 from ..ir.facts import ELEMENTS_PRUNED, SPARSE_2_4, Aspect, Fact
 from ..ir.names import is_within, refuse_unknown
 from ..ir.zeros import ATTACHMENT
-from ..training.rounds import Curve, Rounds, recovery
+from ..training.rounds import Curve, LoopTrainer, Rounds, in_rounds, recovery
 from ..training.schedule import TrainingOptions
 from .contract import Context, Lossy, Numerics
 
@@ -94,8 +94,6 @@ class PruneElements:
 
     def run(self, state: ModelState, context: Context) -> ModelState:
         """The state with zeros in a copy of its module. InputError where `keep` names no module of it."""
-        from ..training.rounds import in_rounds, judge_of
-
         before = state.torch_module()
         refuse_unknown(self.keep, before, "compress.prune.keep")
         names = _prunable(before, self.keep)
@@ -104,12 +102,12 @@ class PruneElements:
         module, _ = in_rounds(
             copy.deepcopy(before).eval(),
             self.rounds,
-            prune=lambda network, part: self._prune({name: network.get_parameter(name) for name in names}, part),
-            train=lambda network, number: self._train(network, names, number, context),
-            judge=judge_of(context.data, context.task, context.seed),
-            say=context.say,
-            progress=context.progress,
-            name=self.name,
+            lambda network, part: self._prune({name: network.get_parameter(name) for name in names}, part),
+            LoopTrainer(
+                context.data, context.task, context.seed, context.scratch, context.progress, self.name, masked=names
+            ),
+            context.say,
+            context.progress,
         )
         weights = {name: module.get_parameter(name) for name in names}
         context.say(_share(weights))
@@ -130,26 +128,6 @@ class PruneElements:
             for group in [[*weights.values()]] if self.scope == "global" else [[weight] for weight in weights.values()]:
                 _zero_smallest(group, (self.weights or 0.0) * part)
         return _share(weights)
-
-    def _train(self, network: nn.Module, names: list[str], number: int, context: Context) -> str:
-        from ..training.loop import train
-
-        if self.recover is None:
-            return "none"
-        scratch = context.scratch / f"step-{number}"
-        scratch.mkdir(parents=True, exist_ok=True)
-        result = train(
-            network,
-            context.data,
-            context.task,
-            self.recover,
-            seed=context.seed,
-            scratch=scratch,
-            progress=context.progress,
-            name=f"{self.name}: recover after step {number} of {self.steps}",
-            masked=names,
-        )
-        return f"loss {result.loss_before:.4g} -> {result.loss_after:.4g}"
 
 
 def _prunable(module: nn.Module, keep: tuple[str, ...]) -> list[str]:

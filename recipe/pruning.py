@@ -10,9 +10,12 @@ from .parts import Names, Part
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 
+Criterion = Literal["l1", "l2", "batchnorm", "taylor", "geometric-median", "entropy", "slimming", "group-l2", "random"]
+LEARNED = ("slimming", "group-l2")
+"""Criteria whose scales are learned first, by training with a penalty."""
 _AMOUNTS = {"channel": ("flops", "parameters", "channels"), "element": ("weights", "threshold")}
 """What an amount can be counted in, by what goes."""
-_OF_CHANNELS = ("criterion", "multiple")
+_OF_CHANNELS = ("criterion", "multiple", "regularize", "regularize_epochs")
 """Keys that say something of channels only."""
 
 
@@ -27,7 +30,11 @@ class Prune(Part):
     channels: Ratio | None = None
     weights: Ratio | None = None
     threshold: float | None = Field(default=None, gt=0)
-    criterion: Literal["l1", "l2", "batchnorm", "taylor", "geometric-median", "entropy", "random"] = "l2"
+    criterion: Criterion = "l2"
+    regularize: float = Field(default=1e-3, gt=0)
+    """How strongly the penalty of a learned criterion counts beside the loss."""
+    regularize_epochs: float = Field(default=1.0, gt=0)
+    """Epochs of training with that penalty, before anything is pruned."""
     scope: Literal["global", "per-layer"] = "global"
     granularity: Literal["channel", "element"] = "channel"
     steps: int = Field(default=1, ge=1, le=100)
@@ -55,6 +62,9 @@ class Prune(Part):
     def _fits(self) -> Self:
         if self.granularity != "channel" and (strange := [key for key in _OF_CHANNELS if key in self.model_fields_set]):
             raise ValueError(f"no {' and no '.join(strange)} with granularity {self.granularity}")
+        strange = sorted({"regularize", "regularize_epochs"} & self.model_fields_set)
+        if strange and self.criterion not in LEARNED:
+            raise ValueError(f"criterion {' or '.join(LEARNED)} with {' and '.join(strange)}, not {self.criterion}")
         if self.threshold is not None and self.steps > 1:
             raise ValueError("one step where there is a threshold: a part of the weights can be reached in several")
         if self.steps == 1 and self.schedule == "cubic":

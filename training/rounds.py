@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..recipe.training import Recover, Training
 from .schedule import TrainingOptions
@@ -17,14 +18,25 @@ if TYPE_CHECKING:
     from ..recipe.datasets import Data
     from ..recipe.schema import Compress
     from .comparison import Standing
+    from .objective import Objective
+    from .result import TrainingResult
 
 Curve = Literal["linear", "cubic"]
 """linear: each round takes as much. cubic: the first ones take most, when there is most to spare."""
 Prune = Callable[["nn.Module", float], str]
 """Takes that part of the whole amount from the module, in place, and tells what was reached."""
-Train = Callable[["nn.Module", int], str]
-"""Trains the module after the round of that number, in place, and tells how it went."""
-Judge = Callable[["nn.Module"], "Standing"]
+
+
+class Trainer(Protocol):
+    """Trains and judges between rounds."""
+
+    def train(self, module: nn.Module, options: TrainingOptions, what: str) -> TrainingResult:
+        """The module is trained, in place and in eval mode; `what` tells this training from the others."""
+        ...
+
+    def judge(self, module: nn.Module) -> Standing:
+        """How the module, in eval mode, stands on the samples that are held out of training."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,15 +80,7 @@ def recovery(compress: Compress, epochs: float) -> TrainingOptions | None:
 
 
 def in_rounds(
-    module: nn.Module,
-    rounds: Rounds,
-    *,
-    prune: Prune,
-    train: Train,
-    judge: Judge,
-    say: Callable[[str], None],
-    progress: Progress,
-    name: str,
+    module: nn.Module, rounds: Rounds, prune: Prune, trainer: Trainer, say: Callable[[str], None], progress: Progress
 ) -> tuple[nn.Module, int]:
     """The module, which is pruned in place, or a copy from before the round that cost too much; and rounds that held.
 
@@ -84,20 +88,21 @@ def in_rounds(
     in points, or, where a task has no classes, by how many percent the loss rises; on samples held out of training.
     """
     limit = rounds.most_loss
-    stands = None if limit is None else judge(module)
-    with progress.task(name, rounds.steps) as advance:
+    stands = None if limit is None else trainer.judge(module)
+    with progress.task("pruning", rounds.steps) as advance:
         for number, part in enumerate(rounds.parts, 1):
             before = module if limit is None else copy.deepcopy(module)
             reached = prune(module, part)
-            if rounds.trains_after(number):
-                say(f"training after step {number}: {train(module, number)}")
+            if rounds.recover is not None and rounds.trains_after(number):
+                result = trainer.train(module, rounds.recover, f"recover after step {number} of {rounds.steps}")
+                say(f"training after step {number}: loss {result.loss_before:.4g} -> {result.loss_after:.4g}")
             if limit is not None and stands is not None:
-                now = judge(module)
+                now = trainer.judge(module)
                 cost, told = _cost(stands, now)
                 if not cost <= limit:
                     taken_back = f"step {number} of {rounds.steps} ({reached}) is taken back: {told}, allowed {limit:g}"
                     say(taken_back)
-                    progress.warn(f"{name}: {taken_back}; pruning ends with what the steps before it took")
+                    progress.warn(f"{taken_back}; pruning ends with what the steps before it took")
                     return before, number - 1
                 say(f"step {number} of {rounds.steps} ({reached}) is kept: {told}, allowed {limit:g}")
                 stands = now
@@ -105,19 +110,48 @@ def in_rounds(
     return module, rounds.steps
 
 
-def judge_of(data: Data, task: str, seed: int) -> Judge:
-    """How a network stands on the samples that are held out of training."""
+@dataclass(frozen=True)
+class LoopTrainer:
+    """Trains by the shared loop, with a scratch folder for each training; the zeros of `masked` parameters hold."""
 
-    def judge(module: nn.Module) -> Standing:
+    data: Data
+    task: str
+    seed: int
+    scratch: Path
+    progress: Progress
+    name: str
+    masked: Sequence[str] = ()
+
+    def train(
+        self, module: nn.Module, options: TrainingOptions, what: str, objective: Objective | None = None
+    ) -> TrainingResult:
+        """See Trainer; by the task's own loss or by the objective."""
+        from .loop import train
+
+        scratch = self.scratch / what.replace(" ", "-")
+        scratch.mkdir(parents=True, exist_ok=True)
+        return train(
+            module,
+            self.data,
+            self.task,
+            options,
+            seed=self.seed,
+            scratch=scratch,
+            progress=self.progress,
+            name=f"{self.name}: {what}",
+            objective=objective,
+            masked=self.masked,
+        )
+
+    def judge(self, module: nn.Module) -> Standing:
+        """See Trainer."""
         from accelerate.accelerator import Accelerator
 
         from .comparison import standing
         from .held_out import parts_of
 
-        _, held_out = parts_of(data.split("train"), seed)
-        return standing(module.eval(), held_out, task, seed, Accelerator().device)
-
-    return judge
+        _, held_out = parts_of(self.data.split("train"), self.seed)
+        return standing(module.eval(), held_out, self.task, self.seed, Accelerator().device)
 
 
 def _cost(before: Standing, after: Standing) -> tuple[float, str]:

@@ -19,6 +19,7 @@ from edgewright.recipe.datasets import Batch
 from edgewright.recipe.schema import Recipe
 from edgewright.targets import Target
 from edgewright.training.loop import TrainingOptions
+from edgewright.training.penalised import Regularization
 from torch import nn
 
 SPECS = (InputSpec("image", (None, 3, 16, 16)),)
@@ -205,6 +206,47 @@ def test_each_criterion_keeps_other_channels_than_chance(
     assert not torch.equal(*outputs)
 
 
+@pytest.mark.parametrize("criterion", ["slimming", "group-l2"])
+def test_a_learned_criterion_prepares_the_network_for_what_goes(
+    criterion: Any, trained: nn.Module, tmp_path: Path
+) -> None:
+    """After training with the penalty less is lost than after the same training where it counts as good as nothing."""
+
+    def loss(strength: float) -> float:
+        options = TrainingOptions(8, learning_rate=0.01, batch_size=16)
+        step = PruneChannels(0.6, criterion=criterion, regularize=Regularization(strength, options))
+        module = run(step, trained, tmp_path)[0].torch_module()
+        batch = next(Stripes.drawn(128, seed=99).batches(128))
+        with torch.no_grad():
+            return float(nn.functional.cross_entropy(module(*batch.inputs), batch.labels))
+
+    strong, weak = loss(0.01), loss(1e-9)
+    assert strong < weak
+
+
+@pytest.mark.parametrize("criterion", ["slimming", "group-l2"])
+def test_a_learned_criterion_trains_then_prunes(
+    criterion: Any, networks: ModuleType, trained: nn.Module, tmp_path: Path
+) -> None:
+    options = TrainingOptions(2, batch_size=16)
+    step = PruneChannels(0.5, criterion=criterion, regularize=Regularization(0.01, options))
+    assert step.reads == {"train"}
+    assert from_text(to_text(step), (PruneChannels,)) == step
+    before = copy.deepcopy(trained.state_dict())
+    state, notes = run(step, trained, tmp_path)
+    assert notes[0].startswith(f"trained with the penalty of {criterion}: ")
+    assert notes[1].endswith("asked for 50.0%")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
+    again = apply_edits(networks.Residual(), state.edits)
+    again.load_state_dict(state.torch_module().state_dict())
+
+
+def test_slimming_needs_scales_to_learn(networks: ModuleType, tmp_path: Path) -> None:
+    step = PruneChannels(0.5, criterion="slimming", regularize=Regularization(0.01, TrainingOptions(1)))
+    with pytest.raises(InputError, match="no channel that can go has a batch norm with a scale to learn, got slimming"):
+        run(step, networks.random(networks.Perceptron), tmp_path)
+
+
 def test_taylor_loses_less_than_chance(trained: nn.Module, tmp_path: Path) -> None:
     def loss(criterion: Any, seed: int) -> float:
         step = PruneChannels(0.4, criterion=criterion, scope="per-layer")
@@ -326,6 +368,17 @@ def test_the_recipe_and_the_target_give_all_fields() -> None:
         schedule="cubic",
         most_loss=1.5,
     )
+
+
+def test_a_learned_criterion_is_trained_as_the_recipe_trains() -> None:
+    prune = {"flops": 0.4, "criterion": "slimming", "regularize": 0.01, "regularize_epochs": 3.0}
+    asked = recipe({"prune": prune, "recover": {"optimizer": "sgd"}})
+    step = PruneChannels.for_target(Target.model_validate(TARGET), asked)
+    assert isinstance(step, PruneChannels)
+    assert step.regularize == Regularization(0.01, TrainingOptions(3.0, optimizer="sgd"))
+    plain = PruneChannels.for_target(Target.model_validate(TARGET), recipe({"prune": {"flops": 0.4}}))
+    assert isinstance(plain, PruneChannels)
+    assert plain.regularize is None
 
 
 def test_what_the_recipe_does_not_ask_for_is_no_step_and_what_would_not_pay_is_skipped() -> None:

@@ -39,6 +39,7 @@ def test_exactly_one_amount_and_one_that_fits_what_goes(keys: dict[str, Any], sa
             "no criterion and no multiple with granularity element",
         ),
         ({"granularity": "element", "threshold": 0.1, "steps": 2}, "one step where there is a threshold"),
+        ({"flops": 0.5, "regularize": 0.1}, "criterion slimming or group-l2 with regularize, not l2"),
         ({"flops": 0.5, "schedule": "cubic"}, "several steps with schedule cubic"),
         ({"flops": 0.5, "recover_epochs": 1.0}, "several steps, or most_loss, with recover_epochs"),
     ],
