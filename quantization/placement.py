@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..ir.graph import is_constant, is_float_tensor, module_names, nodes_in, operator, outputs_of
 from .residuals import residuals
 from .rules import FixedGrid, Rules
+from .small import why_small
 
 if TYPE_CHECKING:
     from torch.fx import Graph, Node
@@ -64,7 +65,7 @@ def place(graph: Graph, rules: Rules, keep_float: Iterable[str] = ()) -> Placeme
     for node in graph.nodes:
         if operator(node) not in WEIGHTED:
             continue
-        if reason := why_float(node, rules.kernels, keep) or _why_small(node, rules.least_features):
+        if reason := why_float(node, rules.kernels, keep) or why_small(node, rules):
             left_float[layer_name(node)] = reason
         else:
             chosen[node] = None
@@ -122,15 +123,6 @@ def why_float(node: Node, kernels: tuple[str, ...], keep: tuple[str, ...]) -> st
     if is_constant(node.args[0]) or not is_float_tensor(node.args[0]):
         return "its input is not a float tensor that depends on the model's input"
     return ""
-
-
-def _why_small(node: Node, least: int) -> str:
-    """Why a matrix product is too small for int8 kernels; empty where it is not one, or large enough."""
-    if operator(node) != "linear":
-        return ""
-    outputs, inputs = node.args[1].meta["val"].shape  # type: ignore[union-attr]
-    why = f"it has {inputs} inputs and {outputs} outputs, and with fewer than {least} int8 is not worth it"
-    return why if min(outputs, inputs) < least else ""
 
 
 def _wanted(chosen: Iterable[Node], rules: Rules, sums: Mapping[Node, Node]) -> dict[Node, None]:

@@ -42,6 +42,8 @@ class Rules:
     """Sums that the kernel before takes in: its own value stays as it is, the other operand is read in int8."""
     least_features: int = 1
     """Linear layers with fewer inputs or outputs stay in float."""
+    least_point_inputs: int = 1
+    """Convolutions of a single position by a kernel of one, not grouped, with fewer input channels stay in float."""
 
     @classmethod
     def of(cls, int8: Int8) -> Rules:
@@ -58,6 +60,7 @@ class Rules:
             integer_only=int8.integer_only,
             fused_residuals=int8.fused_residuals,
             least_features=int8.least_features,
+            least_point_inputs=int8.least_point_inputs,
         )
 
     def fixed(self, name: str) -> FixedGrid | None:

@@ -88,6 +88,8 @@ class Int8(_Sourced):
     """Sums that the kernel before takes in: its own value stays as it is, the other operand is read in int8."""
     least_features: int = Field(default=1, ge=1)
     """Matrix products (linear) with fewer inputs or outputs stay in float."""
+    least_point_inputs: int = Field(default=1, ge=1)
+    """Convolutions of a single position by a kernel of one, not grouped, with fewer input channels stay in float."""
     float_parts: Literal["float32", "float16"] = "float32"
     """What the runtime computes in between the int8 kernels."""
 

@@ -28,4 +28,4 @@ def test_a_gpu_fuses_residuals_and_leaves_small_products() -> None:
     int8 = load_target("nvidia-t4").quantization.int8_static
     assert int8 is not None
     rules = Rules.of(int8)
-    assert (rules.fused_residuals, rules.least_features) == (("add",), 16)
+    assert (rules.fused_residuals, rules.least_features, rules.least_point_inputs) == (("add",), 16, 5)
