@@ -25,7 +25,7 @@ def command(
 
     SQNR is the power of the float values over that of the difference. The worst layer is marked, and so is the culprit:
     the one whose output is noisier than its inputs by the most. Beside it stands how far each layer is from what was
-    simulated when the artifact was built.
+    simulated when the artifact was built. An artifact for TensorRT is run by its reference runtime where no GPU is.
 
     Examples:
 

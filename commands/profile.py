@@ -21,13 +21,15 @@ def command(
 ) -> None:
     """Run an artifact with its runtime's profiler on and show what each operator takes, and its share of all.
 
-    ONNX Runtime has such a profiler; the TFLite interpreters have none that Python can reach.
+    ONNX Runtime has such a profiler, and TensorRT on a machine with a GPU; the TFLite interpreters have none that
+    Python can reach.
 
     Examples:
 
     \b
         edgewright profile out/x86-avx2
         edgewright profile out/x86-avx2/baseline --runs 1000 --json
+        edgewright profile out/nvidia-jetson-orin
     """
     from ..pipeline.bench import device_named
     from ..pipeline.profile import profile

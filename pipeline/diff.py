@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..benchmarks.accuracy import parity
 from ..benchmarks.fidelity import Diff, LayerDifference, Noise, added
 from ..devices import registry
-from ..ir.errors import InputError, Problem
-from ..runtimes import open_runner
-from ..runtimes.layers import INPUT, counterparts, layers, stand_in
+from ..ir.errors import InputError, Problem, StepError
+from ..runtimes import emitter, open_runner
+from ..runtimes.layers import INPUT, counterparts, last_resort, layers, readable
 from ..ship import manifest
 from ..ship.manifest import Manifest
 from .parity import Golden
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..devices.contract import Device
-    from ..runtimes.contract import Layer, Runner
+    from ..runtimes.contract import Layer, Reference, Runner
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,15 @@ class _Opened:
     found: Manifest
     layers: tuple[Layer, ...]
 
-    def open(self, device: Device, wanted: Sequence[Layer]) -> Runner:
+    def open(self, device: Device, wanted: Sequence[Layer], reference: Reference | None, stack: ExitStack) -> Runner:
         """The artifact, loaded so that it keeps the values of these layers; its ends it hands out anyway."""
         ends = {entry.name for entry in (*self.found.inputs, *self.found.outputs)}
-        names = list(dict.fromkeys(layer.tensor for layer in wanted if layer.tensor not in ends))
-        file, ports = self.folder / self.found.main, ports_of(self.found)
-        runtime, options = self.found.runtime, {"keep_tensors": names} if names else {}
-        reader = stand_in(runtime)
-        if reader is not None:
-            runtime, options = reader.runtime, {**reader.options, **options}
-        return open_runner(runtime, device, file, 1, ports, options)
+        inner = list({layer.tensor: layer for layer in wanted if layer.tensor not in ends}.values())
+        runtime = self.found.runtime if reference is None else reference.runtime
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="edgewright-diff-")))
+        file, options = readable(runtime, self.folder / self.found.main, inner, folder)
+        more = {} if reference is None else reference.options
+        return stack.enter_context(open_runner(runtime, device, file, 1, ports_of(self.found), {**options, **more}))
 
 
 def diff(artifact: Path, against: Path | None, device: Device, samples: int | None = None) -> Diff:
@@ -56,14 +56,29 @@ def diff(artifact: Path, against: Path | None, device: Device, samples: int | No
     mine, theirs = _opened(artifact), _opened(_other(artifact, against))
     _check_alike(mine, theirs)
     registry.refuse_foreign(device, mine.found.runtime, artifact)
+    reference = emitter(mine.found.runtime).reference()
+    resort = None if reference is not None else last_resort(mine.found.runtime)
+    try:
+        return _diff(mine, theirs, device, samples, reference)
+    except StepError as error:
+        if resort is None:
+            raise
+        told = f"the engine hands out no values between its layers: {error}"
+        found = _diff(mine, theirs, device, samples, resort)
+        return replace(found, remarks=(told, *found.remarks))
+
+
+def _diff(mine: _Opened, theirs: _Opened, device: Device, samples: int | None, reference: Reference | None) -> Diff:
+    """The same, by the reference if there is one, otherwise by the artifacts' own runtime."""
+    artifact = mine.folder
     matched = counterparts(mine.layers, theirs.layers)
     golden = Golden.read(artifact / GOLDEN_FOLDER)
     batches = _batches(golden.inputs, mine.found.inputs[0].shape, samples)
     pairs = [(layer, matched[layer.tensor]) for layer in mine.layers if layer.tensor in matched]
     with ExitStack() as stack:
         runners = [
-            stack.enter_context(mine.open(device, [layer for layer in mine.layers if _is_kept(layer, matched)])),
-            stack.enter_context(theirs.open(device, [pair[1] for pair in pairs])),
+            mine.open(device, [layer for layer in mine.layers if _is_kept(layer, matched)], reference, stack),
+            theirs.open(device, [pair[1] for pair in pairs], reference, stack),
         ]
         noises, notes = _compared(runners, pairs, batches)
         off = _steps_off(mine, runners[0], golden)
@@ -78,8 +93,8 @@ def diff(artifact: Path, against: Path | None, device: Device, samples: int | No
         layers=_with_steps(mine, _differences(mine, matched, noises, notes), simulated),
         left=left,
         passes=tuple(_pass_name(step) for step in mine.found.steps if step not in theirs.found.steps),
-        remarks=(_as_always(off, mine.found.runtime), *_remarks(mine, notes)),
-        reference_runtime=None if (reader := stand_in(mine.found.runtime)) is None else reader.said,
+        remarks=(_as_always(off, reference), *_remarks(mine, notes)),
+        reference_runtime=None if reference is None else reference.said,
     )
 
 
@@ -171,11 +186,13 @@ def _with_steps(
     return tuple(every)
 
 
-def _as_always(off: float, runtime: str) -> str:
+def _as_always(off: float, reference: Reference | None) -> str:
     """Whether the runtime computes otherwise where it hands out what it computes; of a reference, how far off it is."""
-    if stand_in(runtime) is not None:
-        found = f"up to {off:.2g} steps from the golden outputs" if off else "exactly the golden outputs"
-        return f"{runtime} hands out no values between layers: these are the reference's, which gives {found}"
+    if reference is not None:
+        found = f"outputs up to {off:.2g} steps from the golden ones" if off else "exactly the golden outputs"
+        return (
+            f"these are the values of {reference.said}, which gives {found}: not of an engine, which rounds otherwise"
+        )
     if not off:
         return "its values kept, the artifact gives exactly its golden outputs: these are the values of every day"
     return f"its values kept, the artifact is up to {off:.2g} steps from its golden outputs: other kernels may have run"

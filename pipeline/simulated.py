@@ -16,8 +16,8 @@ from ..ir.errors import StepError
 from ..ir.graph import editable, is_constant, operator
 from ..ir.state import register_quantized_operators
 from ..quantization.placement import WEIGHTED, layer_name
-from ..runtimes import Ports, open_runner
-from ..runtimes.layers import READABLE, layers, stand_in
+from ..runtimes import Ports, open_prover
+from ..runtimes.layers import READABLE, layers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,11 +111,8 @@ def first_off(
     ends = {port.name for port in (*ports.inputs, *ports.outputs)} | set(arrays)
     names = [layer.tensor for layer in read if layer.scale is not None and layer.tensor not in ends]
     options: dict[str, Any] = {"keep_tensors": names} if names else {}
-    reader = stand_in(runtime)
-    if reader is not None:
-        runtime, options = reader.runtime, {**reader.options, **options}
     try:
-        with open_runner(runtime, device, file, 1, ports, options) as runner:
+        with open_prover(runtime, device, file, ports, options) as runner:
             steps = off_by(runner.tensors(arrays), read, known)
     except StepError:  # the caller has a failure to tell already, to which this would add a word
         return ""

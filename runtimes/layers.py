@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..ir.errors import InputError, Problem
 from .contract import Layer, Reference
 from .tensorrt import REFERENCE
+from .tensorrt_build import settings
 
 READABLE = frozenset({"onnxruntime", "tensorrt", "tflite"})
 """The runtimes of whose files the layers can be read."""
@@ -31,13 +34,24 @@ def layers(runtime: str, file: Path) -> tuple[Layer, ...]:
     return read(file)
 
 
-def stand_in(runtime: str) -> Reference | None:
-    """What hands out the values between a file's layers in the runtime's place; None where the runtime itself does.
-
-    An engine of TensorRT has no such values: what lies between two layers stays within a kernel, or in a layout of its
-    own. Marked as outputs they are kept, and the engine is another one.
-    """
+def last_resort(runtime: str) -> Reference | None:
+    """What hands out the values between layers where the runtime can't; None where nothing else does."""
     return REFERENCE if runtime == "tensorrt" else None
+
+
+def readable(runtime: str, file: Path, wanted: Sequence[Layer], folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file and the load options with which the runtime hands out the tensors of these layers.
+
+    An engine of TensorRT keeps nothing between its layers, so it is built of a model in which they are outputs; that
+    model, and engine.json, lie in `folder` then.
+    """
+    if runtime != "tensorrt":
+        return file, {"keep_tensors": [layer.tensor for layer in wanted]} if wanted else {}
+    from .onnx_graph.exposed import expose
+
+    if (file.parent / settings.FILE).is_file():
+        shutil.copyfile(file.parent / settings.FILE, folder / settings.FILE)
+    return expose(file, wanted, folder), {}
 
 
 def executed_names(runtime: str, nodes: Sequence[str], file: Path) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from edgewright.passes.fold_batchnorm import FoldBatchnorm
 from edgewright.passes.insert_quantization import InsertQuantization
 from edgewright.recipe.schema import Recipe
 from edgewright.runtimes.contract import Layer
-from edgewright.runtimes.layers import counterparts, executed_names, layers
+from edgewright.runtimes.layers import counterparts, executed_names, last_resort, layers, readable
 from edgewright.runtimes.onnxruntime import OnnxEmitter
 from edgewright.targets import Target
 
@@ -103,6 +103,22 @@ def test_every_layer_of_a_quantized_network_is_found_in_the_float_one(
 def test_a_runtime_whose_files_nobody_reads_is_named() -> None:
     with pytest.raises(InputError, match="a file of onnxruntime or tensorrt or tflite"):
         layers("abacus", Path("file"))
+
+
+def test_only_an_engine_has_a_model_made_for_it_and_a_last_resort(quantized_models: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "to").mkdir()
+    file = quantized_models.convolution(tmp_path / "model.onnx")
+    wanted = [layer for layer in layers("tensorrt", file) if layer.name == "image"]
+    assert readable("onnxruntime", file, wanted, tmp_path / "to") == (file, {"keep_tensors": ["x_codes"]})
+    assert readable("tflite", file, [], tmp_path / "to") == (file, {})
+    (tmp_path / "engine.json").write_text("{}")
+    assert readable("tensorrt", file, wanted, tmp_path / "to") == (tmp_path / "to" / "model.onnx", {})
+    assert {path.name for path in (tmp_path / "to").iterdir()} == {"model.onnx", "engine.json"}
+    assert [last_resort(runtime) is not None for runtime in ("onnxruntime", "tflite", "tensorrt")] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_names_of_another_runtimes_operators_are_its_own() -> None:
