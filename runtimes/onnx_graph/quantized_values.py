@@ -57,12 +57,19 @@ class Graph:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
         self.outputs = {entry.name for entry in model.graph.output}
+        typed = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+        self._shapes = {entry.name: entry.type.tensor_type.shape.dim for entry in typed}
         self.is_quantized = any(node.op_type == DEQUANTIZE for node in self.nodes)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of a stored value; None where it is computed."""
         stored = self._stored.get(name)
         return None if stored is None else tuple(stored.dims)
+
+    def sizes(self, name: str) -> tuple[int, ...] | None:
+        """The sizes of a computed value's axes, as far as the model says them: 0 for one that is open."""
+        found = self._shapes.get(name)
+        return None if found is None else tuple(int(axis.dim_value) for axis in found)
 
     def stored_dtype(self, name: str) -> str | None:
         """The type of a stored value, as ONNX names it; None where it is computed."""
@@ -90,6 +97,19 @@ class Graph:
             onnx.external_data_helper.load_external_data_for_tensor(stored, str(self._folder))
         array: np.ndarray = onnx.numpy_helper.to_array(stored)
         return array
+
+    def depends_on_input(self, name: str) -> bool:
+        """Whether a value is computed of what the model is given, and not of stored values alone."""
+        waiting, seen = [name], {name}
+        while waiting:
+            current = waiting.pop()
+            if current not in self.makers and current not in self._stored:
+                return True
+            maker = self.makers.get(current)
+            fresh = [] if maker is None else [each for each in maker.input if each and each not in seen]
+            seen.update(fresh)
+            waiting += fresh
+        return False
 
     def quantized(self, name: str) -> Quantized | None:
         """The dequantize node that a value comes from, through what only moves values; None where it is float."""

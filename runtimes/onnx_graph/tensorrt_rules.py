@@ -40,6 +40,8 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSwish", "Gelu", "Elu"})
 LEAST_FEATURES = 16
 """Smaller matrix products are slower in INT8 than in float (nvidia-modelopt 0.47, `_MIN_MATMUL_DIM`)."""
+LEAST_POINT_INPUTS = 5
+"""Convolutions of a single position with 1 to 4 inputs run in float, with 5 to 9 in INT8 (8.6, 8.9 and 12.0 alike)."""
 _PLACES = ("its input", "its weights", "its bias")
 """What a layer's inputs are to it, in ONNX's order."""
 _FLOAT8 = "FLOAT8E4M3FN"
@@ -99,7 +101,10 @@ def _read(path: Path) -> onnx.ModelProto:
         raise InputError(Problem(str(path), "", "an ONNX model that can be read", str(error))) from None
     if not model.graph.node:
         raise InputError(Problem(str(path), "", "an ONNX model", "a file without operators"))
-    return model
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except onnx.shape_inference.InferenceError:  # operators that onnx does not know: of what they make, no rule asks
+        return model
 
 
 def _of_model(graph: Graph, gpu: Gpu) -> Iterator[Finding]:
@@ -128,13 +133,13 @@ def _of_grid(graph: Graph, node: onnx.NodeProto) -> Iterator[Finding]:
     name, what = _whose(graph, node)
     for severity, message in _faults(grid, graph.stored_dtype(node.input[0])):
         yield Finding(name, severity, f"{what}: {message}")
+    if node.op_type == DEQUANTIZE and graph.depends_on_input(node.input[1]):
+        yield Finding(name, "refused", f"{what}: the scale is computed at run time; TensorRT wants it stored")
 
 
 def _faults(grid: Quantized, stored: str | None) -> Iterator[tuple[Severity, str]]:
     """What is wrong with a grid; `stored` is the type of the integers where they are stored."""
-    if grid.scales is None:
-        yield "refused", "the scale is computed at run time; TensorRT wants it stored"
-    elif not bool((grid.scales > 0).all()):
+    if grid.scales is not None and not bool((grid.scales > 0).all()):
         yield "refused", f"a scale is {float(grid.scales.min()):g}; TensorRT takes scales above 0 only"
     if grid.dtype == "INT32":
         yield "refused", "int32 behind a dequantize node; keep it float32"
@@ -188,6 +193,9 @@ def _of_layer(graph: Graph, node: onnx.NodeProto, gpu: Gpu) -> Iterator[Finding]
     if small := _small(graph, node):
         why = f"{small} with fewer than {LEAST_FEATURES}: in INT8 it is slower than in float; leave it out"
         yield Finding(name, "note", why)
+    if inner := _inputs_at_one_position(graph, node):
+        why = f"{inner} inputs at one position, with fewer than {LEAST_POINT_INPUTS}: a single sample runs in float"
+        yield Finding(name, "note", why)
     for reader in graph.readers.get(node.output[0], []):
         if reader.op_type == QUANTIZE and _activation_behind(graph, reader):
             why = "its output is quantized before its activation, which breaks their fusion and rounds once more"
@@ -240,6 +248,16 @@ def _small(graph: Graph, node: onnx.NodeProto) -> str:
     if node.op_type not in ("Gemm", "MatMul") or shape is None or len(shape) != 2 or min(shape) >= LEAST_FEATURES:
         return ""
     return f"its weights are {shape[0]} by {shape[1]},"
+
+
+def _inputs_at_one_position(graph: Graph, node: onnx.NodeProto) -> int:
+    """The inputs of a convolution of a single position by a kernel of one, where they are few; 0 where they are not."""
+    weights = graph.quantized(node.input[1])
+    shape = None if weights is None else graph.shape(graph.source(weights.node))
+    inner = graph.sizes(node.input[0])
+    if node.op_type != "Conv" or shape is None or inner is None or {*shape[2:], *inner[2:]} != {1}:
+        return 0
+    return shape[1] if shape[1] < LEAST_POINT_INPUTS and shape[1] == inner[1] else 0
 
 
 def _activation_behind(graph: Graph, quantize: onnx.NodeProto) -> bool:

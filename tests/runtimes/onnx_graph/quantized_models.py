@@ -165,14 +165,19 @@ def of_bfloat16() -> onnx.ModelProto:
     return builder.model([1, CHANNELS, 8, 8])
 
 
-def with_computed_scale() -> onnx.ModelProto:
-    """A convolution whose input has the scale that its largest value asks for."""
+def with_computed_scale(where: str = "both") -> onnx.ModelProto:
+    """A convolution whose input has the scale that its largest value asks for; the quantize node alone, or the other.
+
+    Where `where` is "constant", the scale is computed of a stored value.
+    """
     builder = Builder()
-    builder.node("ReduceMax", ["x"], "largest", keepdims=0)
-    builder.node("Div", ["largest", builder.store("steps", np.float32(127))], "scale")
-    zero = builder.store("zero", np.int8(0))
-    builder.node("QuantizeLinear", ["x", "scale", zero], "q")
-    builder.node("DequantizeLinear", ["q", "scale", zero], "given")
+    largest = builder.store("six", np.float32(6)) if where == "constant" else "largest"
+    if where != "constant":
+        builder.node("ReduceMax", ["x"], largest, keepdims=0)
+    builder.node("Div", [largest, builder.store("steps", np.float32(127))], "scale")
+    zero, stored = builder.store("zero", np.int8(0)), builder.store("stored", np.float32(0.05))
+    builder.node("QuantizeLinear", ["x", stored if where == "dequantize" else "scale", zero], "q")
+    builder.node("DequantizeLinear", ["q", stored if where == "quantize" else "scale", zero], "given")
     builder.node(
         "Conv", ["given", builder.weights("w", integers(CHANNELS, CHANNELS, 3, 3))], "y", name="conv3", pads=[1] * 4
     )

@@ -10,6 +10,21 @@ import onnx
 from edgewright.runtimes.onnx_graph.quantized_values import Graph, attribute
 
 
+def test_sizes_are_those_that_the_model_says(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 19]> g (float[batch,4] x) => (float[batch,4] y)
+        { u = Relu(x) y = Relu(u) }"""
+    graph = Graph(onnx.parser.parse_model(text), tmp_path)
+    assert (graph.sizes("x"), graph.sizes("y"), graph.sizes("u")) == ((0, 4), (0, 4), None)
+
+
+def test_what_is_computed_of_stored_values_alone_depends_on_no_input(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 19]> g (float[4] x) => (float[4] y) <float[4] w = {1, 2, 3, 4}>
+        { u = Add(w, w) v = Relu(u) t = Add(v, x) y = Relu(t) }"""
+    graph = Graph(onnx.parser.parse_model(text), tmp_path)
+    found = {name: graph.depends_on_input(name) for name in ("w", "v", "x", "t", "y")}
+    assert found == {"w": False, "v": False, "x": True, "t": True, "y": True}
+
+
 def test_a_value_leads_to_its_dequantize_node_through_what_only_moves_it(
     quantized_models: ModuleType, tmp_path: Path
 ) -> None:

@@ -136,6 +136,22 @@ def test_small_products_are_told_of_and_are_no_error(quantized_models: ModuleTyp
     )
 
 
+@pytest.mark.parametrize(("inputs", "side", "groups", "is_told"), [
+    (4, 1, 1, True),
+    (5, 1, 1, False),
+    (4, 2, 1, False),
+    (4, 1, 2, False),
+])  # fmt: skip
+def test_few_inputs_at_one_position_are_told_of(
+    inputs: int, side: int, groups: int, is_told: bool, quantized_models: ModuleType, linted: Linter
+) -> None:
+    builder = quantized_models.Builder()
+    stored = builder.weights("w", quantized_models.integers(32, inputs, 1, 1))
+    builder.node("Conv", [builder.rounded("x", "given"), stored], "y", name="excite", group=groups)
+    told = f"note: excite: {inputs} inputs at one position, with fewer than 5: a single sample runs in float"
+    assert linted(builder.model([1, inputs * groups, side, side])) == ([told] if is_told else [])
+
+
 @pytest.mark.parametrize("kind", ["MaxPool", "Pad"])
 def test_what_only_moves_values_is_looked_through(kind: str, quantized_models: ModuleType, linted: Linter) -> None:
     assert linted(quantized_models.moved(kind)) == []
@@ -159,10 +175,17 @@ def test_operators_on_integers_are_refused_by_name(quantized_models: ModuleType,
     assert "refused: conv3: ConvInteger computes" in found
 
 
-def test_a_scale_must_be_stored(quantized_models: ModuleType, linted: Linter) -> None:
-    assert linted(quantized_models.with_computed_scale()) == [
-        "refused: conv3: its input: the scale is computed at run time; TensorRT wants it stored"
-    ]
+@pytest.mark.parametrize(("where", "is_refused"), [
+    ("both", True),
+    ("dequantize", True),
+    ("quantize", False),
+    ("constant", False),
+])  # fmt: skip
+def test_a_dequantize_nodes_scale_must_be_stored(
+    where: str, is_refused: bool, quantized_models: ModuleType, linted: Linter
+) -> None:
+    why = "refused: conv3: its input: the scale is computed at run time; TensorRT wants it stored"
+    assert linted(quantized_models.with_computed_scale(where)) == ([why] if is_refused else [])
 
 
 def test_an_operator_that_the_parser_does_not_know_is_named(quantized_models: ModuleType, linted: Linter) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +17,7 @@ from edgewright.runtimes.tensorrt_build.settings import Settings
 from edgewright.runtimes.tensorrt_build.verdict import HOW, Verdict, ask, is_installed
 from edgewright.targets import load_target
 
+MODELS = Path(__file__).parents[1] / "onnx_graph" / "quantized_models.py"
 needs_rtx = pytest.mark.skipif(not is_installed(), reason=HOW)
 SETTINGS = Settings("model.onnx", {}, ("conv",), "8.9", "tensorrt-rtx", build_for="8.9")
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
@@ -26,6 +29,17 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "scale below zero": ({"scale": -1.0}, "refused"),
     "int32 bias": ({"has_int32_bias": True}, "refused"),
 }
+
+
+@pytest.fixture(scope="module")
+def onnx_models() -> ModuleType:
+    """The models of the linter's tests: one function for each form that a model may have."""
+    spec = importlib.util.spec_from_file_location("onnx_models", MODELS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @needs_rtx
@@ -64,18 +78,51 @@ def test_a_process_that_dies_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @needs_rtx
-def test_a_model_that_kills_the_parser_is_a_finding(quantized_models: ModuleType, tmp_path: Path) -> None:
-    """A scale that is computed: seen to end the process of TensorRT for RTX 1.7.1.116; the linter refuses it."""
-    file = quantized_models.convolution(tmp_path / "model.onnx")
-    model = onnx.load(file)
-    (dequantize,) = [node for node in model.graph.node if node.input[0] == "x_codes"]
-    dequantize.input[1] = "computed"
-    model.graph.node.insert(0, onnx.helper.make_node("ReduceMax", ["image"], ["computed"], keepdims=0))
-    onnx.save(model, file)
-    assert any(finding.severity == "refused" for finding in lint(file, load_target("nvidia-rtx-ada")))
+@pytest.mark.parametrize(("where", "outcome"), [
+    ("both", "dies"),
+    ("dequantize", "dies"),
+    ("quantize", "builds"),
+    ("constant", "builds"),
+])  # fmt: skip
+def test_a_scale_that_is_computed(onnx_models: ModuleType, tmp_path: Path, where: str, outcome: str) -> None:
+    """Of a dequantize node it ends the process of TensorRT for RTX 1.7.1.116, and the linter refuses it before."""
+    onnx.save(onnx_models.with_computed_scale(where), tmp_path / "model.onnx")
+    linted = lint(tmp_path / "model.onnx", load_target("nvidia-rtx-ada"))
+    assert any(finding.severity == "refused" for finding in linted) == (outcome == "dies")
     found = ask(SETTINGS, tmp_path)
-    assert not found.is_built
-    assert found.crash.startswith("it died of SIGSEGV") or found.refusals
+    assert found.is_built == (outcome == "builds")
+    assert outcome == "builds" or found.crash.startswith("it died of SIGSEGV") or found.refusals
+
+
+@needs_rtx
+@pytest.mark.parametrize("kind", ["bf16", "fp8"])
+@pytest.mark.parametrize("name", ["nvidia-t4", "nvidia-rtx-ampere", "nvidia-rtx-ada", "nvidia-rtx-blackwell"])
+def test_bfloat16_and_fp8_are_built_where_the_profile_has_them(
+    onnx_models: ModuleType, tmp_path: Path, name: str, kind: str
+) -> None:
+    target = load_target(name)
+    assert target.gpu is not None
+    fp8 = {"inputs": {"float8": True}, "float8_weights": True}
+    model = onnx_models.of_bfloat16() if kind == "bf16" else onnx_models.convolution(**fp8)
+    onnx.save(model, tmp_path / "model.onnx")
+    found = ask(replace(SETTINGS, build_for=target.gpu.compute_capability), tmp_path)
+    assert (found.is_parsed, found.is_built) == (True, kind in target.gpu.precisions)
+    is_refused = any(finding.severity == "refused" for finding in lint(tmp_path / "model.onnx", target))
+    assert is_refused == (kind not in target.gpu.precisions)
+
+
+@needs_rtx
+@pytest.mark.parametrize(("inputs", "is_int8"), [(4, False), (5, True)])
+def test_few_inputs_at_one_position_run_in_float(
+    onnx_models: ModuleType, tmp_path: Path, inputs: int, is_int8: bool
+) -> None:
+    builder = onnx_models.Builder()
+    stored = builder.weights("w", onnx_models.integers(32, inputs, 1, 1))
+    builder.node("Conv", [builder.rounded("x", "given"), stored], "y", name="conv")
+    onnx.save(builder.model([1, inputs, 1, 1]), tmp_path / "model.onnx")
+    assert bool(lint(tmp_path / "model.onnx", load_target("nvidia-rtx-ada"))) == (not is_int8)
+    found = ask(SETTINGS, tmp_path)
+    assert (found.is_built, found.int8) == (True, ("conv",) if is_int8 else ())
 
 
 def test_what_can_not_be_asked_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
