@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..ir.state import Edit
@@ -74,7 +75,8 @@ def merged(earlier: Iterable[Edit], later: Iterable[Edit]) -> tuple[Edit, ...]:
     result = {edit.module: edit for edit in earlier}
     for edit in later:
         old = result.get(edit.module, Edit(edit.module, {}, {}))
-        result[edit.module] = Edit(edit.module, {**old.attributes, **edit.attributes}, {**old.shapes, **edit.shapes})
+        attributes, shapes = {**old.attributes, **edit.attributes}, {**old.shapes, **edit.shapes}
+        result[edit.module] = replace(edit, attributes=attributes, shapes=shapes)
     return tuple(result[name] for name in sorted(result))
 
 

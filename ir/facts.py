@@ -72,6 +72,8 @@ def _is_halved(state: ModelState) -> bool:
 
 
 CHANNELS_PRUNED = Fact("channels pruned", frozenset({Aspect.SHAPES}))
+BLOCKS_PRUNED = Fact("blocks pruned", frozenset())
+"""Rests on nothing: no pass brings back what is gone."""
 SPARSE_2_4 = Fact("2:4 sparse", frozenset({Aspect.ZEROS, Aspect.SHAPES}), is_sparse)
 ELEMENTS_PRUNED = Fact("elements pruned", frozenset({Aspect.ZEROS, Aspect.SHAPES}), has_pruned_elements)
 RECOVERED = Fact("recovered", frozenset({Aspect.FUNCTION}))
@@ -88,6 +90,7 @@ HALVED = Fact("halved", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAP
 
 FACTS: tuple[Fact, ...] = (
     CHANNELS_PRUNED,
+    BLOCKS_PRUNED,
     SPARSE_2_4,
     ELEMENTS_PRUNED,
     RECOVERED,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bypass import pass_by
 from .errors import StepError
 from .facts import FACTS, Fact
 
@@ -42,12 +43,14 @@ class InputSpec:
 class Edit:
     """One structural change to one module of the user's network: new integer attributes and new parameter shapes.
 
-    Replaying a state's edits on a freshly built network gives a network into which the stored weights fit.
+    A module that is `bypassed` is gone: the network goes on with what it was given. Replaying a state's edits on a
+    freshly built network gives a network into which the stored weights fit.
     """
 
     module: str
     attributes: Mapping[str, int]
     shapes: Mapping[str, tuple[int, ...]]
+    bypassed: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,10 +156,16 @@ def read_history(folder: Path) -> tuple[Record, ...]:
 
 
 def apply_edits(module: nn.Module, edits: tuple[Edit, ...]) -> nn.Module:
-    """`module` with every edit applied in place: attributes set, parameters and buffers empty in their new shapes."""
+    """`module` with every edit applied in place: attributes set, parameters and buffers empty in their new shapes.
+
+    What is bypassed is not there any more: edits within it are refused by torch.
+    """
     import torch
 
     for edit in edits:
+        if edit.bypassed:
+            pass_by(module, edit.module)
+            continue
         owner = module.get_submodule(edit.module)
         for name, value in edit.attributes.items():
             setattr(owner, name, value)
@@ -197,7 +206,7 @@ def _load_weights(module: nn.Module, path: Path) -> None:
 
 def _edit(entry: Mapping[str, Any]) -> Edit:
     shapes = {name: tuple(shape) for name, shape in entry["shapes"].items()}
-    return Edit(entry["module"], dict(entry["attributes"]), shapes)
+    return Edit(entry["module"], dict(entry["attributes"]), shapes, entry.get("bypassed", False))
 
 
 def _fact(name: str) -> Fact:

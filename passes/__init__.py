@@ -9,6 +9,7 @@ from .distill import Distill
 from .export import Export
 from .fold_batchnorm import FoldBatchnorm
 from .insert_quantization import InsertQuantization
+from .prune_blocks import PruneBlocks
 from .prune_channels import PruneChannels
 from .prune_elements import PruneElements
 from .quantize_weights import QuantizeWeights
@@ -23,6 +24,7 @@ ALL: tuple[type[Pass], ...] = (
     Export,
     FoldBatchnorm,
     InsertQuantization,
+    PruneBlocks,
     PruneChannels,
     PruneElements,
     QuantizeWeights,

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from ..channels import LEARNED, Criterion, Measure, Scope
 from ..ir.errors import InputError, Problem, StepError
+from ..ir.examples import example_inputs
 from ..ir.facts import CHANNELS_PRUNED, Aspect, Fact
 from ..ir.names import refuse_unknown
-from ..ir.state import InputSpec, ModelState
+from ..ir.state import ModelState
 from ..training.penalised import Regularization
 from ..training.rounds import Curve, LoopTrainer, Rounds, in_rounds, recovery
 from ..training.schedule import TrainingOptions
 from .contract import Context, Lossy, Numerics, Skip
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from ..channels.choice import Importance
     from ..channels.groups import ChannelGroup
@@ -31,6 +32,8 @@ _SAMPLES, _BATCH = 256, 32
 """How many calibration samples a criterion looks at, and how many at a time."""
 _UNITS = {"flops": "multiply-accumulates", "parameters": "parameters", "channels": "channels that can go"}
 _NO_SCALES = "group-l2, or one that needs no training: no channel that can go has a batch norm with a scale to learn"
+_STRENGTH, _EPOCHS = 1e-3, 1.0
+"""How strongly and for how long a learned criterion is trained, where the recipe does not say."""
 _WORTH_A_WARNING = 0.05
 """The part of the asked amount by which it may be missed without a warning."""
 
@@ -105,7 +108,7 @@ class PruneChannels:
             recover=recovery(recipe.compress, prune.recover_epochs),
             schedule=prune.schedule,
             most_loss=prune.most_loss,
-            regularize=_regularization(recipe) if prune.criterion in LEARNED else None,
+            regularize=_regularization(recipe),
         )
 
     def run(self, state: ModelState, context: Context) -> ModelState:
@@ -210,26 +213,13 @@ class PruneChannels:
             context.say(line)
 
 
-def example_inputs(specs: Sequence[InputSpec]) -> tuple[Tensor, ...]:
-    """Tensors that a network with these inputs accepts: noise, or zeros and ones for integers; an open batch is 2."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-
-    def example(spec: InputSpec) -> Tensor:
-        shape, dtype = (spec.batch or 2, *spec.sample_shape), getattr(torch, spec.dtype)
-        if dtype.is_floating_point:
-            return torch.randn(shape, generator=generator, dtype=dtype)
-        return torch.randint(0, 2, shape, generator=generator, dtype=dtype)
-
-    return tuple(example(spec) for spec in specs)
-
-
 def _regularization(recipe: Recipe) -> Regularization | None:
     """How a learned criterion trains: as the recipe trains, and as long and as strongly as it says."""
     prune = recipe.compress.prune
-    options = recovery(recipe.compress, prune.regularize_epochs) if prune else None
-    return Regularization(prune.regularize, options) if prune and options else None
+    if prune is None or prune.criterion not in LEARNED:
+        return None
+    options = recovery(recipe.compress, prune.regularize_epochs or _EPOCHS)
+    return Regularization(prune.regularize or _STRENGTH, options) if options else None
 
 
 def _narrowed(before: nn.Module, after: nn.Module) -> list[str]:

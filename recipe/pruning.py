@@ -13,7 +13,11 @@ Ratio = Annotated[float, Field(gt=0, lt=1)]
 Criterion = Literal["l1", "l2", "batchnorm", "taylor", "geometric-median", "entropy", "slimming", "group-l2", "random"]
 LEARNED = ("slimming", "group-l2")
 """Criteria whose scales are learned first, by training with a penalty."""
-_AMOUNTS = {"channel": ("flops", "parameters", "channels"), "element": ("weights", "threshold")}
+_AMOUNTS = {
+    "channel": ("flops", "parameters", "channels"),
+    "element": ("weights", "threshold"),
+    "block": ("blocks", "flops", "parameters"),
+}
 """What an amount can be counted in, by what goes."""
 _OF_CHANNELS = ("criterion", "multiple", "regularize", "regularize_epochs")
 """Keys that say something of channels only."""
@@ -22,7 +26,8 @@ _OF_CHANNELS = ("criterion", "multiple", "regularize", "regularize_epochs")
 class Prune(Part):
     """How much to prune, exactly one amount (the part that is taken away, in what is counted), and by what.
 
-    What goes: whole channels, or single weights (`element`: `weights` by their number, `threshold` by their size).
+    What goes: whole channels; single weights (`element`: `weights` by their number, `threshold` by their size); or
+    whole blocks (`blocks`: how many).
     """
 
     flops: Ratio | None = None
@@ -30,13 +35,14 @@ class Prune(Part):
     channels: Ratio | None = None
     weights: Ratio | None = None
     threshold: float | None = Field(default=None, gt=0)
+    blocks: int | None = Field(default=None, ge=1)
     criterion: Criterion = "l2"
-    regularize: float = Field(default=1e-3, gt=0)
-    """How strongly the penalty of a learned criterion counts beside the loss."""
-    regularize_epochs: float = Field(default=1.0, gt=0)
-    """Epochs of training with that penalty, before anything is pruned."""
+    regularize: float | None = Field(default=None, gt=0)
+    """How strongly the penalty of a learned criterion counts beside the loss (0.001 where it is not said)."""
+    regularize_epochs: float | None = Field(default=None, gt=0)
+    """Epochs of training with that penalty, before anything is pruned (1 where it is not said)."""
     scope: Literal["global", "per-layer"] = "global"
-    granularity: Literal["channel", "element"] = "channel"
+    granularity: Literal["channel", "element", "block"] = "channel"
     steps: int = Field(default=1, ge=1, le=100)
     schedule: Literal["linear", "cubic"] = "linear"
     """Along which curve steps come to the amount."""
@@ -60,11 +66,17 @@ class Prune(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.granularity != "channel" and (strange := [key for key in _OF_CHANNELS if key in self.model_fields_set]):
+        """What is at its default counts as not said, so that a recipe that was written out can be read again."""
+        said = {key for key, field in type(self).model_fields.items() if getattr(self, key) != field.default}
+        if self.granularity != "channel" and (strange := [key for key in _OF_CHANNELS if key in said]):
             raise ValueError(f"no {' and no '.join(strange)} with granularity {self.granularity}")
-        strange = sorted({"regularize", "regularize_epochs"} & self.model_fields_set)
+        if self.granularity == "block" and "scope" in said:
+            raise ValueError("no scope with granularity block: blocks are ranked together")
+        strange = sorted({"regularize", "regularize_epochs"} & said)
         if strange and self.criterion not in LEARNED:
             raise ValueError(f"criterion {' or '.join(LEARNED)} with {' and '.join(strange)}, not {self.criterion}")
+        if self.blocks is not None and self.steps > self.blocks:
+            raise ValueError(f"no more steps than blocks ({self.blocks}), not {self.steps}")
         if self.threshold is not None and self.steps > 1:
             raise ValueError("one step where there is a threshold: a part of the weights can be reached in several")
         if self.steps == 1 and self.schedule == "cubic":

@@ -21,7 +21,7 @@ LINES = (
     {"pipeline"},
     {"ship", "benchmarks"},
     {"passes", "runtimes"},
-    {"training", "devices", "channels", "quantization"},
+    {"training", "devices", "blocks", "channels", "quantization"},
     {"recipe"},
     {"targets"},
     {"ir"},

@@ -23,6 +23,11 @@ def loss_for(task: str) -> Loss:
     return _LOSSES[task]
 
 
+def has_loss(task: str) -> bool:
+    """Whether the task has a loss of its own: one of the built-in tasks."""
+    return task in _LOSSES
+
+
 def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     """Labels (N, ...) are class indices, outputs (N, classes, ...) logits."""
     from torch.nn import functional

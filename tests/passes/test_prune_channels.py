@@ -11,9 +11,10 @@ import pytest
 import torch
 from edgewright.channels.costs import count_macs, count_parameters
 from edgewright.ir.errors import InputError, StepError
+from edgewright.ir.examples import example_inputs
 from edgewright.ir.state import InputSpec, ModelState, apply_edits, load, save
 from edgewright.passes.contract import Context, Skip
-from edgewright.passes.prune_channels import PruneChannels, example_inputs
+from edgewright.passes.prune_channels import PruneChannels
 from edgewright.passes.text import from_text, to_text
 from edgewright.recipe.datasets import Batch
 from edgewright.recipe.schema import Recipe

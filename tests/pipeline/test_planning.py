@@ -52,6 +52,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "quantize": {},
     },
+    "blocks": {"prune": {"blocks": 2, "granularity": "block"}, "recover": {}, "quantize": {}},
     "elements": {
         "prune": {"weights": 0.8, "granularity": "element", "steps": 3, "schedule": "cubic", "recover_epochs": 1.0},
         "recover": {},

@@ -17,7 +17,8 @@ from pydantic import ValidationError
         ({"granularity": "element"}, "exactly one of weights and threshold with granularity element"),
         (
             {"granularity": "element", "flops": 0.5},
-            r"exactly one of weights and threshold with granularity element, not flops \(that is for",
+            r"exactly one of weights and threshold with granularity element, not flops"
+            r" \(that is for granularity channel and block\)",
         ),
         (
             {"weights": 0.5},
@@ -38,6 +39,8 @@ def test_exactly_one_amount_and_one_that_fits_what_goes(keys: dict[str, Any], sa
             {"granularity": "element", "weights": 0.5, "criterion": "l1", "multiple": 8},
             "no criterion and no multiple with granularity element",
         ),
+        ({"granularity": "block", "blocks": 2, "scope": "per-layer"}, "no scope with granularity block"),
+        ({"granularity": "block", "blocks": 2, "steps": 3}, r"no more steps than blocks \(2\), not 3"),
         ({"granularity": "element", "threshold": 0.1, "steps": 2}, "one step where there is a threshold"),
         ({"flops": 0.5, "regularize": 0.1}, "criterion slimming or group-l2 with regularize, not l2"),
         ({"flops": 0.5, "schedule": "cubic"}, "several steps with schedule cubic"),
@@ -49,8 +52,18 @@ def test_keys_that_mean_nothing_together_are_refused(keys: dict[str, Any], said:
         Prune.model_validate(keys)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [{"flops": 0.5}, {"granularity": "element", "weights": 0.5}, {"granularity": "block", "blocks": 2}],
+)
+def test_what_was_written_out_with_its_defaults_reads_again(keys: dict[str, Any]) -> None:
+    prune = Prune.model_validate(keys)
+    assert Prune.model_validate(prune.model_dump()) == prune
+
+
 def test_the_amount_is_the_one_that_is_given() -> None:
     assert Prune(flops=0.5).amount == (0.5, "flops")
+    assert Prune(granularity="block", parameters=0.5).amount == (0.5, "parameters")
     assert Prune(granularity="element", threshold=0.01).amount == (0.01, "threshold")
     assert Prune(flops=0.5, most_loss=1.0, recover_epochs=1.0).most_loss == 1.0
 
@@ -68,6 +81,7 @@ def test_the_amount_is_the_one_that_is_given() -> None:
         {"flops": 0.5, "recover_epochs": -1.0},
         {"flops": 0.5, "most_loss": -1.0},
         {"granularity": "element", "weights": 1.0},
+        {"granularity": "block", "blocks": 0},
         {"granularity": "element", "threshold": 0.0},
     ],
 )
