@@ -22,6 +22,8 @@ from ..quantization.grids import ActivationGrid, Grid, weight_scales
 from ..quantization.placement import Placement, place
 from ..quantization.trainable import Trainable, trainable, untrained
 from ..quantization.weights import channel_axis
+from ..recipe.training import Training
+from ..training.schedule import Schedule, TrainingOptions, options_of, pieces
 from .contract import Context, Lossy, Numerics
 from .insert_quantization import InsertQuantization, floors_of, insert_activations, refuse_unknown
 
@@ -33,12 +35,12 @@ if TYPE_CHECKING:
     from ..ir.state import ModelState
     from ..recipe.schema import Recipe
     from ..targets import Target
-    from ..training.loop import TrainingOptions, TrainingResult
+    from ..training.loop import TrainingResult
     from ..training.objective import Objective
 
 
-@dataclass(frozen=True)
-class TrainQuantized:
+@dataclass(frozen=True, kw_only=True)
+class TrainQuantized(TrainingOptions):
     """The weights, "ranges" and "weight_scales" are those that rounding costs least on the train split.
 
     `quantization` is the pass that inserts the nodes: training sees the very same grids in the very same places. The
@@ -58,12 +60,6 @@ class TrainQuantized:
     decides: ClassVar[str] = "the weights and every step, by the loss of the rounded network on the train split"
 
     method: Literal["lsq", "moving-average"]
-    epochs: float
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    warmup: float
-    patience: int | None
     freeze_after: float
     temperature: float | None
     alpha: float | None
@@ -76,14 +72,10 @@ class TrainQuantized:
         if asked is None or asked.training is None or not isinstance(quantization, InsertQuantization):
             return None
         options = asked.training
+        training = options.model_dump(include=set(Training.model_fields))
         return cls(
+            **{**training, "epochs": float(options.epochs)},
             method=options.method,
-            epochs=float(options.epochs),
-            learning_rate=options.learning_rate,
-            weight_decay=options.weight_decay,
-            batch_size=options.batch_size,
-            warmup=options.warmup,
-            patience=options.patience,
             freeze_after=options.freeze_after,
             temperature=options.distill.temperature if options.distill else None,
             alpha=options.distill.alpha if options.distill else None,
@@ -104,13 +96,12 @@ class TrainQuantized:
         from ..training.loop import train
 
         program = state.exported_program()
-        options = self._options()
-        network = self._trainable(program, state.attachments["ranges"], self._freeze_step(context, options))
+        network = self._trainable(program, state.attachments["ranges"], self._freeze_step(context))
         result = train(
             network.network,
             context.data,
             context.task,
-            options,
+            options_of(self),
             seed=context.seed,
             scratch=context.scratch,
             progress=context.progress,
@@ -118,18 +109,6 @@ class TrainQuantized:
             objective=self._objective(program, network.network, context.task),
         )
         return network, result
-
-    def _options(self) -> TrainingOptions:
-        from ..training.loop import TrainingOptions
-
-        return TrainingOptions(
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-            warmup=self.warmup,
-            patience=self.patience,
-        )
 
     def _objective(self, program: ExportedProgram, student: nn.Module, task: str) -> Objective | None:
         """The float network teaches; None where the labels alone do."""
@@ -141,13 +120,14 @@ class TrainQuantized:
         teacher = Teacher(untrained(editable(program), _fixed_batch(program)))
         return Distillation(student, [teacher], SoftLabels(task, self.temperature), self.alpha)
 
-    def _freeze_step(self, context: Context, options: TrainingOptions) -> int:
-        """The last step in which ranges and step sizes learn."""
+    def _freeze_step(self, context: Context) -> int:
+        """The last inference of the training in which ranges and step sizes learn; a step has one for each part."""
         from ..training.held_out import parts_of
-        from ..training.schedule import Schedule
 
         training, _ = parts_of(context.data.split("train"), context.seed)
-        return round(self.freeze_after * Schedule(len(training), options).steps)
+        schedule = Schedule(len(training), options_of(self))
+        own = pieces(schedule.batch_size, self.processes)[0]
+        return round(self.freeze_after * schedule.steps) * len(pieces(own.stop, self.parts))
 
     def _trainable(self, program: ExportedProgram, ranges: Mapping[str, list[float]], freeze_step: int) -> Trainable:
         """The program as a network that computes what it will compute once its nodes are inserted."""

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from .parts import Names, Part
+from .training import Training
 
 
 class Calibration(Part):
@@ -25,17 +26,13 @@ class SoftLabels(Part):
     """The part of the loss that the float network's answers have; the labels have the rest."""
 
 
-class Train(Part):
-    """Training with rounded weights and activations (mode qat)."""
+class Train(Training):
+    """Training with rounded weights and activations (mode qat), which float32 alone can round as the artifact does."""
 
     method: Literal["lsq", "moving-average"] = "lsq"
     """Whether step sizes are learned, or follow the ranges that are seen."""
-    epochs: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    batch_size: int = Field(default=64, ge=1)
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    patience: int | None = Field(default=None, ge=1)
+    precision: Literal["float32"] = "float32"
     freeze_after: float = Field(default=0.8, ge=0, le=1)
     """The part of all steps after which step sizes and ranges stay as they are, and only weights learn."""
     distill: SoftLabels | None = None

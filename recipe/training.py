@@ -23,7 +23,8 @@ class Training(Part):
     average: float = Field(default=0.0, ge=0, lt=1)
     parts: int = Field(default=1, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    processes: int = Field(default=1, ge=1, le=256)
 
 
 class Recover(Training):

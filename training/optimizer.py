@@ -1,4 +1,4 @@
-"""The optimizer of a run, and whether its device can compute in the precision that is asked for."""
+"""The optimizer of a run."""
 
 from __future__ import annotations
 
@@ -30,12 +30,3 @@ def optimizer_for(module: nn.Module, options: TrainingOptions, helpers: Iterable
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=options.learning_rate, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(groups, lr=options.learning_rate)
-
-
-def check_precision(options: TrainingOptions, device: Any) -> None:
-    """The device computes in the options' precision; InputError where it can't."""
-    import torch
-
-    is_lacking = options.precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported()
-    if is_lacking:
-        raise InputError(Problem("recipe", "precision", f"float32 on {torch.cuda.get_device_name()}", "bfloat16"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
+Precision = Literal["float32", "bfloat16", "float16"]
 SEGMENT_STEPS = 100
 """Steps between two checkpoints, at most."""
 
@@ -18,7 +20,8 @@ class TrainingOptions:
     how long the run may take, whatever its epochs. `average` is the decay of a moving average of the weights, which
     is then what is judged and kept (0: the weights themselves are). The samples of a step go through the network in
     `parts`, which takes less memory and learns the same, batch statistics aside. `precision` is that of the
-    network's layers while it trains; its weights stay in float32.
+    network's layers while it trains; its weights stay in float32. In several `processes` each takes a part of every
+    step's samples.
     """
 
     epochs: float
@@ -32,7 +35,8 @@ class TrainingOptions:
     average: float = 0.0
     parts: int = 1
     minutes: float | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
+    processes: int = 1
 
 
 def options_of(step: TrainingOptions) -> TrainingOptions:
@@ -87,6 +91,13 @@ class Schedule:
         if self.options.schedule == "constant":
             return highest
         return _between(highest, 0.0, (step - warmup) / max(1, self.steps - warmup))
+
+
+def pieces(count: int, parts: int) -> list[slice]:
+    """So many samples cut into parts that are equal but for one, each of two samples at least unless there is one."""
+    parts = max(1, min(parts, count // 2))
+    ends = [count * number // parts for number in range(parts + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 def _one_cycle(highest: float, step: int, top: float, last: int) -> float:

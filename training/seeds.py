@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 
 
-def seed_everything(seed: int, step: int) -> None:
-    """Every global generator stands where a segment that begins at `step` wants it."""
+def seed_everything(seed: int, step: int, rank: int = 0) -> None:
+    """Every global generator stands where a segment that begins at `step` wants it, in the process of that rank."""
     from accelerate.utils.random import set_seed
 
-    set_seed(mix(seed, step))
+    set_seed(mix(seed, step) if rank == 0 else mix(mix(seed, step), rank))
 
 
 def mix(seed: int, number: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from edgewright.recipe.quantization import Calibration, Quantize, SoftLabels, Train
+from edgewright.recipe.training import Training
 from pydantic import ValidationError
 
 
@@ -29,6 +30,11 @@ def test_only_mode_qat_trains_and_it_needs_no_options() -> None:
     assert Train(distill=SoftLabels()).distill == SoftLabels(temperature=4.0, alpha=0.7)
 
 
+def test_it_trains_as_recover_does_but_more_slowly() -> None:
+    assert {**Train().model_dump(include=set(Training.model_fields)), "learning_rate": 1e-3} == Training().model_dump()
+    assert Train().learning_rate == 1e-4
+
+
 @pytest.mark.parametrize("mode", [None, "static", "dynamic", "weight-only"])
 def test_training_is_refused_where_nothing_trains(mode: str | None) -> None:
     with pytest.raises(ValidationError, match=r"mode qat where there is compress\.quantize\.train"):
@@ -43,8 +49,11 @@ def test_float16_is_for_stored_weights_only(mode: str) -> None:
 
 @pytest.mark.parametrize(
     "keys",
-    [{"epochs": 0}, {"learning_rate": 0}, {"freeze_after": 1.5}, {"method": "lsq+"}, {"distill": {"alpha": 0}}],
-)
+    [
+        {"epochs": 0}, {"learning_rate": 0}, {"freeze_after": 1.5}, {"method": "lsq+"}, {"distill": {"alpha": 0}},
+        {"precision": "bfloat16"}, {"processes": 0},
+    ],
+)  # fmt: skip
 def test_options_of_training_out_of_range_are_refused(keys: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Train.model_validate(keys)

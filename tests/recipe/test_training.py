@@ -24,7 +24,7 @@ def test_a_recipe_says_all_that_a_run_can_be_told_with_the_same_defaults() -> No
     [
         ("epochs", 0), ("optimizer", "adam"), ("learning_rate", 0.0), ("weight_decay", -1.0), ("batch_size", 0),
         ("warmup", 1.0), ("patience", 0), ("schedule", "step"), ("average", 1.0), ("parts", 0), ("minutes", 0.0),
-        ("precision", "float16"),
+        ("precision", "float64"), ("processes", 0),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(key: str, value: Any) -> None:

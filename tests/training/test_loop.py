@@ -19,7 +19,7 @@ import pytest
 import torch
 from edgewright.ir.errors import InputError, StepError
 from edgewright.recipe.datasets import Batch, Data
-from edgewright.training.loop import TrainingOptions, TrainingResult, _pieces, train
+from edgewright.training.loop import TrainingOptions, TrainingResult, train
 from torch import Tensor, nn
 
 
@@ -373,13 +373,6 @@ class Doubles(Points):
         return self.points[index], self.labels[index]
 
 
-@pytest.mark.parametrize(
-    ("count", "parts", "sizes"), [(9, 2, [4, 5]), (3, 4, [3]), (1, 4, [1]), (8, 4, [2] * 4), (7, 9, [2, 2, 3])]
-)
-def test_no_part_of_a_step_has_one_sample(count: int, parts: int, sizes: list[int]) -> None:
-    assert [piece.stop - piece.start for piece in _pieces(count, parts)] == sizes
-
-
 def test_an_average_of_the_weights_is_what_is_kept(run: Any, tmp_path: Path) -> None:
     """With a rate that shakes the weights, their average is better than they are."""
     options = TrainingOptions(6, "sgd", batch_size=8, learning_rate=0.5, schedule="constant")
@@ -396,7 +389,9 @@ def loaded(weights: Weights) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("options", [{"average": 0.9}, {"parts": 3}, {"schedule": "one-cycle"}, {"helped": True}])
+@pytest.mark.parametrize(
+    "options", [{"average": 0.9}, {"parts": 3}, {"schedule": "one-cycle"}, {"helped": True}, {"precision": "float16"}]
+)
 def test_what_a_run_learns_beside_the_weights_is_gone_on_with_too(
     options: dict[str, Any], run: Any, tmp_path: Path
 ) -> None:
@@ -462,11 +457,12 @@ def test_a_run_whose_time_is_over_stops_with_the_best_weights(run: Any, tmp_path
     assert run(options=options)[0] == result  # its time is still over
 
 
-def test_layers_compute_in_bfloat16_and_weights_stay_in_float32(run: Any) -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_layers_compute_in_half_the_bits_and_weights_stay_in_float32(precision: Any, run: Any) -> None:
     seen: set[torch.dtype] = set()
     module = network()
     module[0].register_forward_hook(lambda layer, inputs, output: seen.add(output.dtype))
-    result, weights = run(module, replace(OPTIONS, precision="bfloat16"))
-    assert seen == {torch.bfloat16}
+    result, weights = run(module, replace(OPTIONS, precision=precision))
+    assert seen == {getattr(torch, precision)}
     assert result.loss_after < result.loss_before
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32, torch.int64}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from edgewright.ir.errors import InputError
-from edgewright.training.optimizer import check_precision, optimizer_for
+from edgewright.training.optimizer import optimizer_for
 from edgewright.training.schedule import TrainingOptions
 from torch import nn
 
@@ -33,9 +33,3 @@ def test_frozen_parameters_are_left_out_and_a_frozen_network_is_refused() -> Non
     assert [len(group["params"]) for group in optimizer_for(module, OPTIONS).param_groups] == [1, 0]
     with pytest.raises(InputError, match="model: expected parameters that can be trained, got none"):
         optimizer_for(module.requires_grad_(False), OPTIONS, [nn.Linear(2, 2)])
-
-
-def test_a_processor_computes_in_bfloat16() -> None:
-    check_precision(TrainingOptions(1, precision="bfloat16"), torch.device("cpu"))
-    with torch.autocast("cpu", torch.bfloat16):
-        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.bfloat16

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from edgewright.training.schedule import SEGMENT_STEPS, Schedule, TrainingOptions, options_of
+from edgewright.training.schedule import SEGMENT_STEPS, Schedule, TrainingOptions, options_of, pieces
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,3 +119,10 @@ def test_the_options_of_a_pass_are_its_own_without_the_rest() -> None:
     found = options_of(Wider(3, "sgd", minutes=2.0, more=7))
     assert type(found) is TrainingOptions
     assert found == TrainingOptions(3, "sgd", minutes=2.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "parts", "sizes"), [(9, 2, [4, 5]), (3, 4, [3]), (1, 4, [1]), (8, 4, [2] * 4), (7, 9, [2, 2, 3])]
+)
+def test_no_part_of_a_step_has_one_sample(count: int, parts: int, sizes: list[int]) -> None:
+    assert [piece.stop - piece.start for piece in pieces(count, parts)] == sizes
