@@ -84,12 +84,13 @@ class TensorrtEmitter:
         findings = lint(out / main, target)
         _refuse_broken(findings)
         verdict = _judge(settings, gpu, out)
+        judged = {file: _judge_beside(file, settings, gpu, out) for file in models.beside[:1]}
         settings = replace(settings, int8_layers=tuple(name for name in names if name not in verdict.in_float(names)))
-        files = (*models.main, *models.beside, *_write_beside(settings, findings, verdict, names, models.beside, out))
+        files = (*models.main, *models.beside, *_write_beside(settings, findings, verdict, names, judged, out))
         macs, parameters = count(out / main)
         total_bytes = sum((out / file).stat().st_size for file in models.main)
         covered = _covered(coverage, verdict, names)
-        remarks = (*models.remarks, *_of_batch(state, notes), *_remarks(verdict, files, bool(names)))
+        remarks = (*models.remarks, *_of_batch(state, notes), *_refused(judged), *_remarks(verdict, files, bool(names)))
         return Emitted(main, files, total_bytes, macs, parameters, covered, remarks=remarks)
 
 
@@ -106,9 +107,23 @@ def _judge(settings: Settings, gpu: Gpu, out: Path) -> Verdict:
     asked = replace(settings, build_for=stand_in(gpu))
     found = ask(asked, out, out / ENGINE if is_own else None)
     if is_own and found.refusals and not found.is_built:
-        told = "; ".join(f"{each.layer or 'the network'}: {each.message}" for each in found.refusals)
-        raise StepError(f"tensorrt: {found.place}, refuses the model: {told}")
+        raise StepError(f"tensorrt: {found.place}, refuses the model: {_told(found)}")
     return found
+
+
+def _judge_beside(file: str, settings: Settings, gpu: Gpu, out: Path) -> Verdict:
+    """What TensorRT for RTX says of the model that lies beside the artifact's own."""
+    return ask(replace(settings, model=file, int8_layers=(), build_for=stand_in(gpu)), out)
+
+
+def _refused(judged: Mapping[str, Verdict]) -> tuple[str, ...]:
+    """A remark for each model beside the artifact's own of which no engine can be built."""
+    refused = [(file, each) for file, each in judged.items() if each.refusals or each.crash]
+    return tuple(f"{each.place}, builds nothing of {file}: {_told(each)}" for file, each in refused)
+
+
+def _told(verdict: Verdict) -> str:
+    return verdict.crash or "; ".join(f"{each.layer or 'the network'}: {each.message}" for each in verdict.refusals)
 
 
 def _refuse_broken(findings: tuple[Finding, ...]) -> None:
@@ -123,7 +138,7 @@ def _write_beside(
     findings: tuple[Finding, ...],
     verdict: Verdict,
     names: tuple[str, ...],
-    beside: tuple[str, ...],
+    judged: Mapping[str, Verdict],
     out: Path,
 ) -> tuple[str, ...]:
     """engine.json, verdict.json, build_engine.py and README.md lie in `out`; the names of all, an engine too."""
@@ -135,11 +150,12 @@ def _write_beside(
         "linter": [asdict(each) for each in findings],
         "int8_wanted": names,
         "builder": {**asdict(verdict), "in_float": verdict.in_float(names)},
+        "beside": {file: asdict(each) for file, each in judged.items()},
     }
     (out / VERDICT).write_text(json.dumps(document, indent=1) + "\n")
     shutil.copyfile(STANDALONE, out / SCRIPT)
     engine = (ENGINE,) if (out / ENGINE).is_file() else ()
-    told = readme.write(settings, "".join(engine), "".join(beside[:1]), out)
+    told = readme.write(settings, "".join(engine), "".join(judged), out)
     return (written.name, VERDICT, SCRIPT, told, *engine)
 
 
@@ -168,7 +184,6 @@ def _remarks(verdict: Verdict, files: tuple[str, ...], is_quantized: bool) -> tu
         said = f"{verdict.place}, builds it"
         said += "; layers in INT8 are those that it runs in INT8, by its own log" if is_quantized else ""
     else:
-        told = "; ".join(f"{each.layer or 'the network'}: {each.message}" for each in verdict.refusals)
-        said = f"{verdict.place}, refuses the model: {told}{counted}"
+        said = f"{verdict.place}, refuses the model: {_told(verdict)}{counted}"
     built = (BUILT_NEVER_RUN,) if ENGINE in files else ()
     return (said, f"build the engine on the device: python {SCRIPT}", *built)

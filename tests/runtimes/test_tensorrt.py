@@ -108,6 +108,8 @@ def test_every_layer_that_the_profile_wants_in_int8_runs_in_int8(for_gpu: ForGpu
     assert (emitted.coverage.quantized, len(found["int8_wanted"])) == (len(layers), len(layers))
     assert {"stem.0", "depthwise.0", "squeeze", "excite", "project.0"} <= set(layers)
     assert (tmp_path / ENGINE).stat().st_size == said["engine_bytes"]
+    (half,) = found["beside"].values()
+    assert (list(found["beside"]), half["is_built"], half["int8"]) == ([HALF], True, [])
     assert emitted.files == (INT8, HALF, "engine.json", VERDICT, SCRIPT, "README.md", ENGINE)
     assert emitted.remarks[-1] == "model.engine was built, never run: there was no such GPU"
 
