@@ -19,6 +19,8 @@ from _tflite_networks import Case
 Numbers = np.ndarray[Any, np.dtype[Any]]
 TARGET = "arm64-cortex-a72"
 OLD = "tflite-runtime"
+ROUNDED_ONCE = "tflite-runtime, to the model that rounds once"
+"""How far the old interpreter is from the simulation that its kernels do not follow."""
 
 
 class File:
@@ -101,12 +103,14 @@ class Built:
     emitted: Any
 
     def simulated(self, values: Numbers) -> Numbers:
-        """The outputs (N, ...) of the graph, sample by sample."""
-        import torch
+        """The outputs (N, ...) of the graph, which rounds once, as XNNPACK does."""
+        return _answers(self.state.callable_module(), values)
 
-        module = self.state.callable_module()
-        with torch.no_grad():
-            return np.concatenate([module(torch.from_numpy(each[None])).numpy() for each in values])
+    def simulated_old(self, values: Numbers) -> Numbers:
+        """The outputs (N, ...) of the graph as tflite-runtime's kernels round, on a processor like this one."""
+        from edgewright.quantization.integer_graph import Kernels, with_integer_kernels
+
+        return _answers(with_integer_kernels(self.state.exported_program(), Kernels.OLD_X86), values)
 
     def foreign_scales(self) -> tuple[int, int]:
         """How many int8 tensors of the file have scales that our graph does not have, and how many there are."""
@@ -118,6 +122,14 @@ class Built:
         int8 = [tensor for tensor in tensors(read(self.path)) if tensor.dtype == "int8"]
         grids = [(tuple(float(np.float32(each)) for each in t.scales), tuple(t.zero_points)) for t in int8]
         return sum(grid not in known for grid in grids), len(grids)
+
+
+def _answers(module: Any, values: Numbers) -> Numbers:
+    """The outputs (N, ...) of the module, sample by sample."""
+    import torch
+
+    with torch.no_grad():
+        return np.concatenate([module(torch.from_numpy(each[None])).numpy() for each in values])
 
 
 def folded(case: Case, scratch: Path) -> tuple[Any, Any]:
