@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import Measure
 from .groups import ChannelGroup
+from .recurrent import gates, is_recurrent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 class _Layer:
     """A layer costs `each_pair` for every pair of an output and an input channel and `each_output` for every output.
 
-    In a grouped convolution the inputs of an output don't change when whole groups go: `inputs_fixed`.
+    In a grouped convolution the inputs of an output don't change when whole groups go: `inputs_fixed`. The outputs of a
+    recurrent layer are its hidden units, and every two of them cost `each_square`.
     """
 
     outputs: int
@@ -27,10 +31,11 @@ class _Layer:
     each_pair: float
     each_output: float
     inputs_fixed: bool
+    each_square: float = 0.0
 
     @property
     def cost(self) -> float:
-        return self.outputs * (self.inputs * self.each_pair + self.each_output)
+        return self.outputs * (self.inputs * self.each_pair + self.each_output + self.outputs * self.each_square)
 
 
 class Costs:
@@ -83,19 +88,40 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def count_macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    """How many multiply-accumulates one sample takes, matrix products within attention included."""
+    """How many multiply-accumulates one sample takes, products within attention and recurrent layers included.
+
+    Those of an LSTM can be counted only where it is not one operator of a library's (mkldnn).
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with _operation_by_operation(module), FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*inputs)
     return float(counter.get_total_flops()) / 2 / _samples(inputs)
+
+
+@contextmanager
+def _operation_by_operation(module: nn.Module) -> Iterator[None]:
+    """Recurrent layers compute in operations that can be counted."""
+    import torch
+
+    if not any(is_recurrent(part) for part in module.modules()):
+        yield
+        return
+    mkldnn: Any = torch.backends.mkldnn
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch sets a switch for hardware that is not there, and says so
+        with mkldnn.flags(enabled=False):
+            yield
 
 
 def _parameter_layers(module: nn.Module) -> dict[str, _Layer]:
     layers: dict[str, _Layer] = {}
     for name, part in module.named_modules():
         own = dict(part.named_parameters(recurse=False))
+        if is_recurrent(part):
+            layers[name] = _recurrent_layer(part, 1.0, sum(key.startswith("bias") for key in own) * float(gates(part)))
+            continue
         if _is_weighted(part):
             weight = own.pop("weight")
             layers[name] = _weighted_layer(part, float(weight.numel()))
@@ -114,26 +140,45 @@ def _multiply_layers(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str,
     def count(name: str) -> Any:
         def hook(layer: Any, arguments: tuple[Any, ...], output: Any) -> None:
             is_transposed = getattr(layer, "transposed", False)
+            if is_recurrent(layer):
+                positions[name] += arguments[0].numel() // layer.input_size
+                return
             tensor, channels = (arguments[0], _inputs(layer)) if is_transposed else (output, _outputs(layer))
             positions[name] += tensor.numel() // channels
 
         return hook
 
-    weighted = {name: part for name, part in module.named_modules() if _is_weighted(part)}
+    weighted = {name: part for name, part in module.named_modules() if _is_weighted(part) or is_recurrent(part)}
     handles = [part.register_forward_hook(count(name)) for name, part in weighted.items()]
     with torch.no_grad():
         module(*inputs)
     for handle in handles:
         handle.remove()
     samples = _samples(inputs)
+    times = {name: positions[name] / samples for name in weighted}
     return {
-        name: _weighted_layer(part, part.weight.numel() * positions[name] / samples) for name, part in weighted.items()
+        name: _recurrent_layer(part, times[name], 0.0)
+        if is_recurrent(part)
+        else _weighted_layer(part, part.weight.numel() * times[name])
+        for name, part in weighted.items()
     }
 
 
 def _weighted_layer(part: Any, cost: float) -> _Layer:
     outputs, inputs = _outputs(part), _inputs(part)
     return _Layer(outputs, inputs, cost / (outputs * inputs), 0.0, getattr(part, "groups", 1) > 1)
+
+
+def _recurrent_layer(part: Any, each: float, each_output: float) -> _Layer:
+    """Every weight costs `each`, and every unit `each_output` besides.
+
+    In each direction a unit's rows read the inputs (in the lowest layer), the units themselves, and (above) all outputs
+    of the layer below, which are the units of both directions.
+    """
+    directions = 2 if part.bidirectional else 1
+    rows = gates(part) * directions * each
+    each_square = rows * (1 + (part.num_layers - 1) * (directions + 1))
+    return _Layer(part.hidden_size, part.input_size, rows, each_output, False, each_square)
 
 
 def _is_weighted(part: nn.Module) -> bool:

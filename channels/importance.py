@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .groups import ChannelGroup, Member
+from .recurrent import by_channel, is_recurrent
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +70,7 @@ def by_geometric_median(module: nn.Module, groups: Sequence[ChannelGroup]) -> Im
 
     def measure(group: ChannelGroup) -> Tensor | None:
         makers = [member for member in _weighted(module, group) if member.side == "out"]
-        filters = [_by_channel(module, member, _weight(module, member).detach()).float() for member in makers]
+        filters = [_by_channel(module, member, _weight_of(module, member)).detach().float() for member in makers]
         sums = [per_unit(torch.cdist(rows, rows).sum(1), member) for rows, member in zip(filters, makers, strict=True)]
         return torch.stack(sums).sum(0) if sums else None
 
@@ -91,8 +92,7 @@ def by_entropy(module: nn.Module, groups: Sequence[ChannelGroup], batches: Itera
     seen: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def watch(name: str) -> Any:
-        kind = type(module.get_submodule(name)).__name__
-        return lambda layer, given: seen[name].append(_averaged(given[0], kind))
+        return lambda layer, given: seen[name].append(_averaged(given[0], layer))
 
     hooks = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
     try:
@@ -110,9 +110,11 @@ def by_entropy(module: nn.Module, groups: Sequence[ChannelGroup], batches: Itera
     return by_norm(module, groups, 2) | {group: measure(members) for group, members in readers.items() if members}
 
 
-def _averaged(values: Tensor, kind: str) -> Tensor:
-    """(N, channels): each channel's mean over all places; a linear layer's channels are its last axis."""
-    if kind == "Linear":
+def _averaged(values: Tensor, layer: Any) -> Tensor:
+    """(N, channels): each channel's mean over all places; those of linear and recurrent layers are the last axis."""
+    if is_recurrent(layer) and not layer.batch_first and values.dim() > 2:
+        values = values.transpose(0, 1)
+    if type(layer).__name__ == "Linear" or is_recurrent(layer):
         return values.reshape(len(values), -1, values.shape[-1]).mean(1)
     return values.flatten(2).mean(2) if values.dim() > 2 else values
 
@@ -168,26 +170,35 @@ def by_taylor(
 def _first_order(module: nn.Module, member: Member) -> Tensor:
     import torch
 
-    weight = module.get_parameter(f"{member.module}.weight")
-    if weight.grad is None:
-        return torch.zeros(_by_channel(module, member, weight).shape[0])
-    return _by_channel(module, member, weight.detach() * weight.grad).sum(1)
+    def product(key: str) -> Tensor:
+        weight = module.get_parameter(f"{member.module}.{key}")
+        return torch.zeros_like(weight) if weight.grad is None else weight.detach() * weight.grad
+
+    return _by_channel(module, member, product).sum(1)
 
 
 def _channel_sums(module: nn.Module, member: Member, power: int) -> Tensor:
-    return _by_channel(module, member, _weight(module, member)).abs().pow(power).sum(1)
+    return _by_channel(module, member, _weight_of(module, member)).abs().pow(power).sum(1)
 
 
-def _weight(module: nn.Module, member: Member) -> Tensor:
-    return module.get_parameter(f"{member.module}.weight")
+def _weight_of(module: nn.Module, member: Member) -> Callable[[str], Tensor]:
+    """The member's parameters by their own names."""
+    return lambda key: module.get_parameter(f"{member.module}.{key}")
 
 
-def _by_channel(module: nn.Module, member: Member, weight: Tensor) -> Tensor:
-    """`weight` as (channels of the member's side, all else); a grouped convolution goes by whole filters."""
+def _by_channel(module: nn.Module, member: Member, tensor_of: Callable[[str], Tensor]) -> Tensor:
+    """The weights as (channels of the member's side, all else); a grouped convolution goes by whole filters.
+
+    `tensor_of` gives a weight, or what is told of each of its values, by its name.
+    """
+    import torch
+
     layer = _layer(module, member)
+    if is_recurrent(layer):
+        return torch.cat(by_channel(layer, member.side, tensor_of), 1)
     is_first = (member.side == "out") != getattr(layer, "transposed", False)
     axis = 0 if is_first or getattr(layer, "groups", 1) > 1 else 1
-    return weight.transpose(0, axis).flatten(1)
+    return tensor_of("weight").transpose(0, axis).flatten(1)
 
 
 def per_unit(per_channel: Tensor, member: Member) -> Tensor:
@@ -202,11 +213,12 @@ def per_unit(per_channel: Tensor, member: Member) -> Tensor:
 
 
 def _weighted(module: nn.Module, group: ChannelGroup) -> list[Member]:
-    """The members that are one side of a convolution or a linear layer."""
+    """The members that are one side of a convolution, a linear or a recurrent layer."""
     import torch_pruning
 
     kinds = (torch_pruning.ops.TORCH_CONV, torch_pruning.ops.TORCH_LINEAR)
-    return [member for member in group.members if isinstance(_layer(module, member), kinds)]
+    layers = [(member, _layer(module, member)) for member in group.members]
+    return [member for member, layer in layers if isinstance(layer, kinds) or is_recurrent(layer)]
 
 
 def scales_of(module: nn.Module, group: ChannelGroup) -> list[tuple[Member, Tensor]]:

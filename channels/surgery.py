@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..ir.state import Edit
 from .groups import ChannelGroup, Side
+from .recurrent import is_recurrent
+from .recurrent import remove as remove_units
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,6 +83,9 @@ def merged(earlier: Iterable[Edit], later: Iterable[Edit]) -> tuple[Edit, ...]:
 
 
 def _remove_from_layer(layer: Any, side: Side, indices: list[int]) -> None:
+    if is_recurrent(layer):
+        remove_units(layer, side, indices)
+        return
     from torch_pruning import ops
     from torch_pruning.pruner.function import PrunerBox
 

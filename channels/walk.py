@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .groups import ChannelGroup, Groups, Member, Side, brief
+from .marks import find_marked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,12 +32,14 @@ class _LeftWhole(Exception):
 
 
 def find_groups(module: nn.Module, inputs: tuple[Tensor, ...], keep: Collection[str] = ()) -> Groups:
-    """Every set of tied output channels of convolutions and linear layers of `module`, a copy that may be changed.
+    """Every set of tied output channels of layers with products of `module`, a copy that may be changed.
 
-    Layers in `keep` (and within modules in it) are not touched on either side.
+    What goes into or comes out of recurrent layers is found by `marks`, all else in torch-pruning's graph. Layers in
+    `keep` (and within modules in it) are not touched on either side.
     """
     import torch_pruning
 
+    marked = find_marked(module, inputs, keep)
     kinds = (torch_pruning.ops.TORCH_CONV, torch_pruning.ops.TORCH_LINEAR)
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)}
     for parameter in module.parameters():
@@ -44,10 +47,14 @@ def find_groups(module: nn.Module, inputs: tuple[Tensor, ...], keep: Collection[
     try:
         walker = _Walker(module, inputs, keep)
     except Exception as error:  # whatever the network or torch-pruning raises becomes a stated reason
-        return Groups((), dict.fromkeys(layers, f"torch-pruning can't trace the network: {brief(error)}"))
-    found: list[ChannelGroup] = []
-    whole: dict[str, str] = {}
-    seen: set[str] = set()
+        untraced = dict.fromkeys(layers, f"torch-pruning can't trace the network: {brief(error)}")
+        names = {group.name for group in marked.found}
+        return Groups(
+            marked.found, {name: why for name, why in {**untraced, **marked.whole}.items() if name not in names}
+        )
+    found: list[ChannelGroup] = list(marked.found)
+    whole: dict[str, str] = dict(marked.whole)
+    seen: set[str] = {group.name for group in found}
     for name, layer in layers.items():
         if name in seen:
             continue

@@ -226,7 +226,7 @@ def _narrowed(before: nn.Module, after: nn.Module) -> list[str]:
     """A line for each layer that gives fewer channels than before."""
     lines = []
     for name, old in before.named_modules():
-        for attribute in ("out_channels", "out_features"):
+        for attribute in ("out_channels", "out_features", "hidden_size"):
             was, now = (vars(layer).get(attribute) for layer in (old, after.get_submodule(name)))
             if was != now:
                 lines.append(f"{name}: {was} -> {now} channels")

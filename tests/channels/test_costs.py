@@ -49,3 +49,11 @@ def test_a_copy_of_the_costs_stands_on_its_own(networks: ModuleType) -> None:
 
 def test_macs_are_for_one_sample() -> None:
     assert count_macs(nn.Linear(4, 5), (torch.zeros(7, 4),)) == 20
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_recurrent_products_are_counted(kind: type[nn.RNNBase], gates: int) -> None:
+    """In each of five steps each unit of each gate multiplies three inputs and seven units."""
+    layer = kind(3, 7, batch_first=True)
+    assert count_macs(layer, (torch.zeros(2, 5, 3),)) == 5 * gates * 7 * (3 + 7)
+    assert count_parameters(layer) == gates * 7 * (3 + 7 + 2)

@@ -19,7 +19,7 @@ from edgewright.channels.importance import (
 from edgewright.channels.surgery import zero
 from edgewright.channels.walk import find_groups
 from edgewright.recipe.datasets import Batch
-from torch import nn
+from torch import Tensor, nn
 
 IMAGE = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
@@ -131,3 +131,59 @@ def test_entropy_of_values_that_are_spread_evenly(networks: ModuleType) -> None:
 def test_chance_depends_on_the_seed_alone(networks: ModuleType) -> None:
     groups = groups_of(networks.random(networks.Plain))
     assert by_random(groups, 3) == by_random(groups, 3) != by_random(groups, 4)
+
+
+class Steps(nn.Module):
+    """Two units in a plain recurrent layer; weights (1, 2), ((3, 0), (0, 4)), read by (5, 6)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.RNN(1, 2, batch_first=True), nn.Linear(2, 1)
+        with torch.no_grad():
+            self.cells.weight_ih_l0.copy_(torch.tensor([[1.0], [2.0]]))
+            self.cells.weight_hh_l0.copy_(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+            self.head.weight.copy_(torch.tensor([[5.0, 6.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.cells(x)[0][:, -1])
+        return outputs
+
+
+def test_a_hidden_units_norm_has_its_rows_its_columns_and_what_reads_it() -> None:
+    module, x = Steps(), torch.ones(2, 3, 1)
+    (group,) = find_groups(copy.deepcopy(module), (x,)).found
+    assert by_norm(module, [group], 1)[group] == [1 + 3 + 3 + 5, 2 + 4 + 4 + 6]
+    assert by_norm(module, [group], 2)[group] == pytest.approx([44**0.5, 72**0.5])
+    apart = [((2 - 1) ** 2 + 3**2 + 4**2 + 3**2 + 4**2) ** 0.5] * 2
+    assert by_geometric_median(module, [group])[group] == pytest.approx(apart)
+
+
+def test_a_hidden_units_taylor_change_is_that_of_what_reads_it() -> None:
+    module, x = Steps(), torch.ones(2, 3, 1)
+    (group,) = find_groups(copy.deepcopy(module), (x,)).found
+    batch = Batch((x,), torch.zeros(2, 1))
+    found = by_taylor(module, [group], [batch], lambda outputs, labels: outputs.sum())[group]
+    with torch.no_grad():
+        states = module.cells(x)[0][:, -1].sum(0)
+    assert found == pytest.approx((states * torch.tensor([5.0, 6.0])).abs().tolist())
+
+
+def test_what_recurrent_layers_read_has_its_entropy_over_samples() -> None:
+    """A linear layer before the cells: its first channel is the same for all samples, its second is not."""
+
+    class Fed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.steps = nn.Linear(1, 2), nn.GRU(2, 3)
+            self.head = nn.Linear(3, 1)
+            with torch.no_grad():
+                self.embed.weight.copy_(torch.tensor([[0.0], [1.0]]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            outputs: Tensor = self.head(self.steps(self.embed(x))[0][-1])
+            return outputs
+
+    module, x = Fed(), torch.arange(4.0).reshape(1, 4, 1).expand(5, 4, 1).contiguous()
+    groups = {group.name: group for group in find_groups(copy.deepcopy(module), (x,)).found}
+    found = by_entropy(module, [groups["embed"]], [Batch((x,), torch.zeros(4))])[groups["embed"]]
+    assert found == pytest.approx([0.0, torch.tensor(4.0).log().item()])

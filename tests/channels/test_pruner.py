@@ -3,11 +3,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from edgewright.channels.choice import Importance
-from edgewright.channels.costs import count_macs
+from edgewright.channels.costs import count_macs, count_parameters
 from edgewright.channels.groups import ChannelGroup
 from edgewright.channels.importance import by_norm
 from edgewright.channels.pruner import ChannelPruner
@@ -49,3 +50,36 @@ def test_a_layer_that_an_earlier_step_narrowed_is_not_called_whole(networks: Mod
     steps.prune_to(0.9, rank)
     steps.prune_to(0.95, rank)
     assert set(steps.whole) == {"head"}
+
+
+class Steps(nn.Module):
+    """A linear layer, recurrent ones and a linear one over five steps."""
+
+    def __init__(self, kind: type[nn.RNNBase], **options: Any) -> None:
+        super().__init__()
+        self.embed, self.cells = nn.Linear(8, 16), kind(16, 24, batch_first=True, **options)
+        self.head = nn.Linear(24 * (1 + self.cells.bidirectional), 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.head(self.cells(self.embed(x).relu())[0][:, -1])
+        return outputs
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}], ids=str)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("measure", ["flops", "parameters"])
+def test_recurrent_layers_cost_what_is_counted_before_and_after(
+    measure: Any, kind: type[nn.RNNBase], options: Any
+) -> None:
+    torch.manual_seed(0)
+    module, steps = Steps(kind, **options), (torch.zeros(2, 5, 8),)
+    before = copy.deepcopy(module)
+    pruner = ChannelPruner(module, steps, measure=measure, scope="global", multiple=4, keep=(), seed=0)
+    reached = pruner.prune_to(0.5, rank)
+    counts = [
+        count_macs(network, steps) if measure == "flops" else count_parameters(network) for network in (module, before)
+    ]
+    assert reached == pytest.approx(1 - counts[0] / counts[1])
+    assert module.cells.hidden_size % 4 == 0
+    assert module.cells.hidden_size < 24
+    assert pruner.whole == {"head": "its channels are an output of the network"}

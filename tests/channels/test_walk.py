@@ -86,3 +86,26 @@ def test_a_network_that_cannot_be_traced_has_all_its_layers_named() -> None:
     groups = find_groups(ThroughNumpy(), IMAGE)
     assert groups.found == ()
     assert groups.whole["stem"].startswith("torch-pruning can't trace the network: RuntimeError")
+
+
+class Recurrent(nn.Module):
+    """A convolution, a linear layer and an LSTM, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.embed, self.cells = nn.Conv2d(3, 8, 1), nn.Linear(8, 12), nn.LSTM(12, 10)
+        self.head = nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.embed(self.stem(x).relu().flatten(2).permute(2, 0, 1)).relu()
+        outputs: Tensor = self.head(self.cells(steps)[0][-1])
+        return outputs
+
+
+def test_what_surrounds_recurrent_layers_is_marked_and_the_rest_is_walked_to() -> None:
+    groups = find_groups(Recurrent(), IMAGE)
+    assert {found.name for found in groups.found} == {"stem", "embed", "cells"}
+    assert sides(group(groups, "stem")) == {("stem", "out"), ("embed", "in")}
+    assert sides(group(groups, "embed")) == {("embed", "out"), ("cells", "in")}
+    assert sides(group(groups, "cells")) == {("cells", "out"), ("head", "in")}
+    assert groups.whole == {"head": "its channels are an output of the network"}

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from edgewright.channels import LEARNED, Criterion
 from edgewright.channels.costs import count_macs, count_parameters
 from edgewright.ir.errors import InputError, StepError
 from edgewright.ir.examples import example_inputs
@@ -56,6 +57,21 @@ class Stripes:
     def batches(self, size: int, *, limit: int | None = None, order_seed: int | None = None) -> Iterator[Batch]:
         for start in range(0, min(limit or len(self), len(self)), size):
             yield Batch((self.images[start : start + size],), self.labels[start : start + size])
+
+
+class Rows(nn.Module):
+    """Reads an image row by row: a linear layer, two recurrent ones one after the other, and a linear one."""
+
+    def __init__(self, kind: type[nn.RNNBase], **options: Any) -> None:
+        super().__init__()
+        self.embed, self.first = nn.Linear(48, 16), kind(16, 24, batch_first=True, **options)
+        self.second = nn.GRU(24 * (1 + self.first.bidirectional), 16, batch_first=True)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = self.embed(x.transpose(1, 2).flatten(2)).relu()
+        outputs: torch.Tensor = self.head(self.second(self.first(rows)[0])[1][-1])
+        return outputs
 
 
 class Splits:
@@ -408,3 +424,40 @@ def test_the_inner_channels_of_a_residual_network_with_padded_shortcuts_are_halv
     assert inner == {
         f"layer{stage}.{block}.conv1": width for stage, width in ((1, 8), (2, 16), (3, 32)) for block in range(3)
     }
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_recurrent_networks_are_pruned_run_and_can_be_built_again(
+    kind: type[nn.RNNBase], options: Any, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    before = Rows(kind, **options)
+    state, notes = run(PruneChannels(0.5, multiple=4), before, tmp_path)
+    after: Any = state.torch_module()
+    sizes = {"embed": 16, "first": 24, "second": 16}
+    found = {"embed": after.embed.out_features, "first": after.first.hidden_size, "second": after.second.hidden_size}
+    assert any(found[name] < size for name, size in sizes.items())
+    assert all(size % 4 == 0 for size in found.values())
+    for name, size in sizes.items():
+        assert (f"{name}: {size} -> {found[name]} channels" in notes) == (found[name] < size)
+    folder = tmp_path / "state"
+    folder.mkdir()
+    save(state, folder)
+    image = torch.randn(2, 3, 16, 16)
+    assert torch.equal(load(folder, lambda: Rows(kind, **options)).torch_module()(image), after(image))
+
+
+@pytest.mark.parametrize("criterion", get_args(Criterion))
+def test_every_criterion_ranks_hidden_units(criterion: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    regularize = Regularization(0.01, TrainingOptions(0.5, batch_size=16)) if criterion in LEARNED else None
+    step = PruneChannels(0.5, criterion=criterion, scope="per-layer", regularize=regularize)
+    if criterion == "slimming":
+        with pytest.raises(InputError, match="no channel that can go has a batch norm"):
+            run(step, Rows(nn.LSTM), tmp_path)
+        return
+    after: Any = run(step, Rows(nn.LSTM), tmp_path)[0].torch_module()
+    assert after.first.hidden_size < 24
+    assert after.second.hidden_size < 16
+    assert after.embed.out_features < 16
