@@ -164,7 +164,7 @@ def _counterpart(layer: Layer, found: np.ndarray, known: Sequence[Simulated]) ->
         for each in known
         if layer.scale is not None
         and each.scale is not None
-        and np.float32(each.scale) == np.float32(layer.scale)
+        and _is_scale(each.scale, layer.scale)
         and each.zero_point == layer.zero_point
     ]
     for candidates in (named, alike):
@@ -173,6 +173,14 @@ def _counterpart(layer: Layer, found: np.ndarray, known: Sequence[Simulated]) ->
             real = [_real(fitting[0], form, layer.fused) for form in _forms(fitting[0].values, found.shape)]
             return min(real, key=lambda values: _distance(layer, found, values))
     return None
+
+
+def _is_scale(simulated: float, found: float) -> bool:
+    """Whether a file says the scale that was simulated, in float32 or, where its neighbours are so, in float16."""
+    import numpy as np
+
+    kinds = (np.float16, np.float32) if float(np.float16(found)) == found else (np.float32,)
+    return any(kind(simulated) == kind(found) for kind in kinds)
 
 
 def _forms(values: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:

@@ -10,12 +10,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from edgewright.benchmarks import latency
-from edgewright.devices.agent import commands
+from edgewright.devices.agent import build_engine, commands
 from edgewright.devices.agent.on_tensorrt import TIMING_CACHE
+from edgewright.devices.local import LocalDevice
 from edgewright.ship import manifest
 
 Program = Callable[..., Any]
@@ -111,6 +113,18 @@ def test_a_driver_that_fails_is_a_failure(
     shown = edgewright("bench", artifact)
     assert (shown.code, shown.out) == (1, "")
     assert meaning in shown.err
+
+
+@pytest.mark.parametrize("command", ["bench", "profile"])
+def test_where_tensorrt_is_missing_it_is_said_how_it_comes(
+    command: str, artifact: Path, gpu_here_module: ModuleType, monkeypatch: pytest.MonkeyPatch, edgewright: Program
+) -> None:
+    monkeypatch.setattr(build_engine, "LIBRARIES", ("no_such_tensorrt",))
+    monkeypatch.setattr(LocalDevice, "start", lambda device: gpu_here_module.SessionHere())
+    shown = edgewright(command, artifact)
+    assert (shown.code, shown.out) == (1, "")
+    assert "TensorRT is not installed for " in shown.err
+    assert "it comes with JetPack on a Jetson, otherwise with pip install tensorrt or tensorrt-rtx" in shown.err
 
 
 def test_a_batch_outside_of_the_engine_is_bad_input_before_anything_is_built(

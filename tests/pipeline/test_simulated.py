@@ -105,6 +105,13 @@ def test_of_two_different_values_that_fit_none_is_taken(known: dict[str, Simulat
     assert off_by(found, wanted, (replace(add, values=add.values[:, :2]),)) == {}
 
 
+def test_a_scale_may_be_said_in_float16(known: dict[str, Simulated]) -> None:
+    add, near = known["add"], float(np.nextafter(np.float16(0.1), np.float16(1)))
+    for scale, is_found in ((float(np.float16(0.1)), True), (near, False), (0.10001, False)):
+        wanted = (layer("ADD 3", False, scale=scale, zero_point=3),)
+        assert bool(off_by({"ADD 3/output": add.values}, wanted, (add,))) == is_found
+
+
 def test_a_product_whose_bias_is_added_behind_it_is_not_what_the_module_gives(known: dict[str, Simulated]) -> None:
     product = replace(layer("head", True), operator="MatMul")
     assert off_by({"head/output": known["head"].values}, (product,), tuple(known.values())) == {}
