@@ -6,8 +6,10 @@
 
 TensorRT for RTX builds engines where no GPU is; nothing is run, and nothing is timed but the build. Networks of
 torchvision have random weights (`_torchvision.py`), those of CIFAR-10 are trained ones of the second FOLDER, which the
-README's section on benchmarks tells of. Every network is quantized as the profile wants it and built for each profile
-of TensorRT for RTX. Writes results/tensorrt_verdicts.json and .md beside this file.
+README's section on benchmarks tells of; `digits` is the example's, and needs nothing. Every network is quantized as
+the profile wants it and built for each profile of TensorRT for RTX: in INT8 and float16, in float16 throughout and,
+which no build writes, in bfloat16, and with FP8 in place of INT8. Writes results/tensorrt_verdicts.json and .md beside
+this file.
 """
 
 from __future__ import annotations
@@ -22,13 +24,23 @@ from typing import Any
 
 import _cifar
 import _measure
+import _other_types
 import _torchvision
 
 TARGETS = ("nvidia-rtx-ampere", "nvidia-rtx-ada", "nvidia-rtx-blackwell")
+DIGITS = "digits"
 OF_CIFAR = ("resnet20_cifar10jpeg_derived", "resnet56_cifar10")
 OF_TORCHVISION = ("mobilenet_v2", "resnet50", "efficientnet_b0")
-QUICK = OF_CIFAR[:1]
+NETWORKS = (DIGITS, *OF_CIFAR, *OF_TORCHVISION)
+QUICK = (DIGITS,)
+OTHERS = ("fp16", "bf16", "fp8")
+EXAMPLE = Path(__file__).parents[2] / "examples" / "digits" / "recipe.yaml"
 SAMPLES = 8
+LEGEND = (
+    "The model: INT8, with float16 around it. fp16, bf16, fp8: whether the builder builds the same network so; a dash"
+    " where it refuses, as the profile says. Why each other layer is not wanted in INT8 stands in the JSON file. No"
+    " engine was run."
+)
 Row = dict[str, Any]
 
 
@@ -36,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one network, kept in out/")
     parser.add_argument("--torchvision", type=Path, metavar="FOLDER", help="where it was installed")
-    parser.add_argument("--network", action="append", choices=(*OF_CIFAR, *OF_TORCHVISION))
+    parser.add_argument("--network", action="append", choices=NETWORKS)
     _cifar.add_data_option(parser)
     options = parser.parse_args()
     from edgewright.runtimes.tensorrt_build import verdict
@@ -44,11 +56,12 @@ def main() -> None:
     if not verdict.is_installed():
         print(f"not run: TensorRT for RTX is not installed; {verdict.HOW}")
         return
-    _cifar.end_without(options.data)
-    wanted = options.network or (QUICK if options.quick else (*OF_CIFAR, *OF_TORCHVISION))
-    rows = [
-        row for name in wanted if name in OF_CIFAR for row in verdicts(name, _cifar.network(options.data, name), 32)
-    ]
+    wanted = options.network or (QUICK if options.quick else NETWORKS)
+    rows = verdicts(DIGITS, example(), 32, channels=1) if DIGITS in wanted else []
+    if any(name in OF_CIFAR for name in wanted):
+        _cifar.end_without(options.data)
+    for name in (name for name in OF_CIFAR if name in wanted):
+        rows += verdicts(name, _cifar.network(options.data, name), 32)
     if large := [name for name in wanted if name in OF_TORCHVISION]:
         models = _torchvision.import_models(options.torchvision)
         for name in large:
@@ -56,12 +69,19 @@ def main() -> None:
     write(rows, options.quick)
 
 
-def verdicts(name: str, network: Any, side: int) -> list[Row]:
+def example() -> Any:
+    """The network of examples/digits, with its trained weights."""
+    from edgewright.recipe import schema, source
+
+    return source.load_model(schema.load_recipe(EXAMPLE))
+
+
+def verdicts(name: str, network: Any, side: int, channels: int = 3) -> list[Row]:
     """A row for each profile; the network is quantized once, for all of them want the same."""
     from edgewright.ir.errors import StepError
     from edgewright.targets import load_target
 
-    state, rows = quantized(network, side), []
+    state, rows = quantized(network, side, channels), []
     for target in map(load_target, TARGETS):
         with tempfile.TemporaryDirectory(prefix="edgewright-verdicts-") as folder:
             start = time.perf_counter()
@@ -93,10 +113,25 @@ def judged(state: Any, target: Any, folder: Path) -> Row:
         "findings": len(document["linter"]),
         "model_bytes": emitted.total_bytes,
         "engine_bytes": said["engine_bytes"],
+        "others": {kind: in_type(kind, document, target, folder) for kind in OTHERS},
     }
 
 
-def quantized(network: Any, side: int) -> Any:
+def in_type(kind: str, document: Any, target: Any, folder: Path) -> bool | None:
+    """Whether the builder builds the network in another type; None where it refuses what the profile does not have."""
+    from edgewright.runtimes.tensorrt_build import settings, verdict
+
+    if kind == "fp16":
+        return bool(document["beside"]["model.fp16.onnx"]["is_built"])
+    file = folder / f"model.{kind}.onnx"
+    convert = _other_types.to_bfloat16 if kind == "bf16" else _other_types.to_fp8
+    convert(folder / ("model.fp16.onnx" if kind == "bf16" else "model.int8.onnx"), file)
+    built_for, line = target.gpu.compute_capability, target.gpu.runtime_line
+    found = verdict.ask(settings.Settings(file.name, {}, (), built_for, line, build_for=built_for), folder)
+    return None if not found.is_built and kind not in target.gpu.precisions else found.is_built
+
+
+def quantized(network: Any, side: int, channels: int = 3) -> Any:
     """The network's state behind the passes of a plan for static INT8."""
     from edgewright.ir.state import InputSpec, ModelState
     from edgewright.passes import manager
@@ -107,12 +142,13 @@ def quantized(network: Any, side: int) -> Any:
 
     calibration = quantization.Calibration(method="min-max", samples=SAMPLES)
     recipe: Any = schema.Recipe.model_construct(
-        model=schema.Model.model_construct(inputs={"image": schema.Input(shape=(1, 3, side, side))}),
+        model=schema.Model.model_construct(inputs={"image": schema.Input(shape=(1, channels, side, side))}),
         compress=schema.Compress(quantize=quantization.Quantize(calibration=calibration)),
     )
-    data: Any = _torchvision.Noise(side, SAMPLES)
+    shape = (1, channels, side, side)
+    data: Any = _torchvision.Noise(side, SAMPLES) if channels == 3 else _measure.Noise(shape, SAMPLES)
     context = Context(data, "classification", 0, Path(tempfile.gettempdir()), lambda text: None)
-    state = ModelState((InputSpec("image", (1, 3, side, side)),), module=network.eval())
+    state = ModelState((InputSpec("image", (1, channels, side, side)),), module=network.eval())
     for planned in plan(recipe, load_target(TARGETS[0])).steps:
         state = manager.run(planned.step, state, context, next(data.batches(1)).inputs)
     return state
@@ -120,19 +156,21 @@ def quantized(network: Any, side: int) -> Any:
 
 def write(rows: list[Row], is_quick: bool) -> None:
     """The results as JSON and as a table."""
-    headers = ["network", "profile", "verdict", "INT8 by the builder's log", "wanted", "of", "model", "engine"]
+    headers = ["network", "profile", "verdict", "INT8 by the builder's log", "wanted", "of", "model", "engine", *OTHERS]
     text = _measure.table(headers, [line(row) for row in rows])
-    text += "\n\nWhy each other layer is not wanted in INT8 stands in the JSON file. No engine was run."
+    text += f"\n\n{LEGEND}"
     made = _measure.origin("onnx", "torch", "tensorrt-rtx-cu13-bindings")
     _measure.write("tensorrt_verdicts", text, rows, made, quick=is_quick)
 
 
 def line(row: Row) -> list[str]:
     if "error" in row:
-        return [row["network"], row["target"], row["error"], *[""] * 5]
+        return [row["network"], row["target"], row["error"], *[""] * (5 + len(OTHERS))]
     verdict = "builds" if row["is_built"] else "refused"
     counts = [str(row[key]) for key in ("int8", "wanted", "layers")]
-    return [row["network"], row["target"], verdict, *counts, *(f"{row[key] / 2**20:.1f} MiB" for key in SIZES)]
+    sizes = [f"{row[key] / 2**20:.1f} MiB" for key in SIZES]
+    others = ["-" if row["others"][kind] is None else "builds" if row["others"][kind] else "refused" for kind in OTHERS]
+    return [row["network"], row["target"], verdict, *counts, *sizes, *others]
 
 
 SIZES = ("model_bytes", "engine_bytes")
