@@ -17,6 +17,7 @@ def command(
     """Check every file's hash, load the artifact in its runtime and compare its outputs with the golden vectors.
 
     On an emulated device (qemu-...) the outputs are those of that processor's instructions, and nothing is timed.
+    tflite-runtime's kernels round otherwise than XNNPACK's: an int8 artifact has golden vectors for them too.
 
     Examples:
 
@@ -24,6 +25,7 @@ def command(
         edgewright verify out/x86-avx2
         edgewright verify out/x86-avx2/baseline
         edgewright verify out/arm64-cortex-a72 --on qemu-cortex-a72
+        edgewright verify out/arm64-cortex-a72 --on tflite-runtime
     """
     from ..pipeline.bench import device_named, verify
 
@@ -33,4 +35,5 @@ def command(
         return
     for name, each in found.outputs.items():
         steps, equal = f"{each.parity.largest_steps:.2g} steps", f"{each.share_equal:.2%} of the values equal"
-        typer.echo(f"{artifact}: {name}: at most {steps} from the golden vectors, {equal}, on {found.place}")
+        vectors = f"the golden vectors{f' of {found.kernels}' * bool(found.kernels)}"
+        typer.echo(f"{artifact}: {name}: at most {steps} from {vectors}, {equal}, on {found.place}")

@@ -83,7 +83,8 @@ class Difference:
 class Verified:
     """What `verify` found of each output, and what ran the artifact; `is_emulated`: no such processor was there.
 
-    `reference` is the runtime that stood in for the artifact's own, where that can't run.
+    `reference` is the runtime that stood in for the artifact's own, where that can't run. `kernels` are those whose
+    rounding the golden vectors follow, where they follow others than the proof's.
     """
 
     outputs: dict[str, Difference]
@@ -91,6 +92,7 @@ class Verified:
     is_emulated: bool
     identity: dict[str, Any]
     reference: str = ""
+    kernels: str = ""
 
     @property
     def place(self) -> str:
@@ -110,7 +112,7 @@ class Verified:
             for name, each in self.outputs.items()
         }
         where = {"device": self.device, "emulated": self.is_emulated, "identity": self.identity}
-        where["reference_runtime"] = self.reference or None
+        where |= {"reference_runtime": self.reference or None, "kernels": self.kernels or None}
         return {"schema": 1, **where, "outputs": outputs}
 
 
@@ -161,6 +163,7 @@ def verify(artifact: Path, device: Device) -> Verified:
     with open_prover(found.runtime, device, artifact / found.main, ports_of(found)) as runner:
         outputs = dict(zip(runner.outputs, runner.run(golden.inputs), strict=True))
         identity = runner.identity()
+    golden, kernels = golden.as_run_by(identity)
     checked = {
         name: Difference(
             parity=accuracy.parity(golden.outputs[name], outputs[name], golden.steps[name]),
@@ -171,7 +174,7 @@ def verify(artifact: Path, device: Device) -> Verified:
     }
     reference = emitter(found.runtime).reference()
     said = "" if reference is None else reference.said
-    verified = Verified(checked, device.name, device.is_emulated, identity, said)
+    verified = Verified(checked, device.name, device.is_emulated, identity, said, kernels)
     for name, each in checked.items():
         if not each.parity.largest_steps <= each.allowed_steps:
             raise StepError(

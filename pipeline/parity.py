@@ -7,8 +7,8 @@ products that saturate). Then golden vectors are what was simulated, and a faile
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..benchmarks.accuracy import Parity
 from ..ir.errors import InputError, Problem, StepError
 from ..ir.graph import has_open_batch
 from ..passes.convert_to_float16 import ConvertToFloat16
+from ..quantization.integer_graph import Kernels, with_integer_kernels
 from ..runtimes import emitter, open_prover
 from .keys import digest, own_source, runtime_version
 from .simulated import Simulated, first_off, simulate
@@ -41,6 +42,12 @@ FLOAT_STEPS = 0.01
 """The same where nothing is quantized and a step is a 255th of the largest output."""
 HALF_STEPS = 1.0
 """The same where float16 is computed in: eleven bits of each value are kept, in as many layers as there are."""
+OTHER_KERNELS = {"tflite": (Kernels.OLD_X86, Kernels.OLD_ARM)}
+"""By runtime, kernels that may run an artifact on a device, and of which is known how they round."""
+
+
+_BY_KERNELS = "outputs-"
+"""What the files' names begin with that hold outputs as other kernels round."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,8 @@ class Golden:
     """A few inputs and the right outputs for them; `steps` are one quantization step of each output.
 
     `allowed_steps` is how far the artifact may be from them, in its runtime on its device. `layers` are what the
-    simulated model holds inside in the first inference; empty where nothing is quantized, or only weights.
+    simulated model holds inside in the first inference; empty where nothing is quantized, or only weights. `by_kernels`
+    are the outputs as other kernels round, by their names.
     """
 
     inputs: dict[str, np.ndarray]
@@ -56,9 +64,10 @@ class Golden:
     steps: dict[str, float]
     allowed_steps: float
     layers: tuple[Simulated, ...] = ()
+    by_kernels: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """`folder` holds inputs.npz, outputs.npz, golden.json and, where there are layers, layers.npz."""
+        """`folder` holds inputs.npz, outputs.npz, golden.json and, where there are any, layers and others' outputs."""
         import numpy as np
 
         folder.mkdir(exist_ok=True)
@@ -69,6 +78,8 @@ class Golden:
             document["layers"] = [each.label() for each in self.layers]
             values = {str(index): each.values for index, each in enumerate(self.layers)}
             np.savez_compressed(folder / "layers.npz", **values)  # type: ignore[arg-type]
+        for name, outputs in self.by_kernels.items():
+            np.savez(folder / f"{_BY_KERNELS}{name}.npz", **outputs)  # type: ignore[arg-type]
         (folder / "golden.json").write_text(json.dumps(document))
 
     @classmethod
@@ -78,9 +89,10 @@ class Golden:
         inputs, outputs = _arrays(folder / "inputs.npz"), _arrays(folder / "outputs.npz")
         labels = document.get("layers", [])
         values = _arrays(folder / "layers.npz") if labels else {}
+        others = {file.stem.removeprefix(_BY_KERNELS): _arrays(file) for file in folder.glob(f"{_BY_KERNELS}*.npz")}
         try:
             layers = tuple(Simulated(**label, values=values[str(index)]) for index, label in enumerate(labels))
-            return cls(inputs, outputs, dict(document["steps"]), float(document["allowed_steps"]), layers)
+            return cls(inputs, outputs, dict(document["steps"]), float(document["allowed_steps"]), layers, others)
         except (KeyError, TypeError, ValueError) as error:
             expected = "steps and allowed_steps, as they were written"
             raise InputError(Problem(str(folder / "golden.json"), "", expected, str(error))) from None
@@ -88,6 +100,17 @@ class Golden:
     def first(self, batch: int | None) -> dict[str, np.ndarray]:
         """The inputs of the first inference of a network that takes so many samples; None: any number."""
         return {name: values[: batch or 1] for name, values in self.inputs.items()}
+
+    def as_run_by(self, identity: Mapping[str, Any]) -> tuple[Golden, str]:
+        """The vectors as those kernels round that ran the artifact, and their name; unchanged where they are not known.
+
+        `identity` is what the runner says of itself.
+        """
+        kernels = f"{identity.get('runtime')}-{identity.get('architecture')}"
+        is_known = kernels in self.by_kernels and ("avx2" in identity["flags"] or kernels != Kernels.OLD_X86.value)
+        if not is_known:
+            return self, ""
+        return replace(self, outputs=self.by_kernels[kernels], allowed_steps=REPEATABLE_STEPS), kernels
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -169,7 +192,11 @@ def _write(out: Path, workshop: Workshop, made: Made, device: Device, is_unlike:
     golden_steps = dict(zip(outputs, map(float, steps), strict=True))
     allowed = _allowed(bool(made.output_steps), is_unlike or emitter(made.runtime).is_portable, _is_half(made))
     golden = Golden(first, answers, golden_steps, allowed)
-    replace(golden, layers=_layers(state, golden, workshop.inputs[0].batch)).write(out / "golden")
+    layers, others = (
+        _layers(state, golden, workshop.inputs[0].batch),
+        _by_kernels(made.runtime, state, batches, outputs),
+    )
+    replace(golden, layers=layers, by_kernels=others).write(out / "golden")
 
 
 def _check_labels(workshop: Workshop, output: np.ndarray) -> None:
@@ -190,6 +217,21 @@ def _layers(state: ModelState, golden: Golden, batch: int | None) -> tuple[Simul
     missing = (batch or 1) - len(first[0])
     filled = [torch.cat([values, *[values[-1:]] * missing]) for values in first]
     return simulate(state.exported_program(), filled)
+
+
+def _by_kernels(
+    runtime: str, state: ModelState, batches: Sequence[tuple[Tensor, ...]], names: Iterable[str]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The named outputs for the golden inputs as the other kernels of the runtime round; none of a float model."""
+    if "quantization" not in state.attachments:
+        return {}
+    needed = batches[: -(-GOLDEN_SAMPLES // len(batches[0][0]))]
+    found = {}
+    for kernels in OTHER_KERNELS.get(runtime, ()):
+        module = with_integer_kernels(state.exported_program(), kernels)
+        answers = [values[:GOLDEN_SAMPLES] for values in _simulate(module, needed)]
+        found[kernels.value] = dict(zip(names, answers, strict=True))
+    return found
 
 
 def _is_half(made: Made) -> bool:

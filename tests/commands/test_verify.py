@@ -44,6 +44,22 @@ def test_what_ran_emulated_says_so(built_tflite: Path, edgewright: Program) -> N
     assert "_ns" not in json.dumps(document)
 
 
+def test_the_old_interpreter_gives_every_value_that_was_simulated_for_it(
+    built_tflite: Path, edgewright: Program
+) -> None:
+    if not registry.is_ready("tflite-runtime", devices_folder()):
+        pytest.skip("the device is not made: edgewright devices make tflite-runtime")
+    document = json.loads(edgewright("verify", built_tflite, "--on", "tflite-runtime", "--json").out)
+    if document["kernels"] is None:
+        pytest.skip("this processor is none of those of which is known how the old kernels round")
+    assert document["kernels"] == "tflite-runtime-x86_64"
+    assert (document["outputs"]["output"]["largest_steps"], document["outputs"]["output"]["share_equal"]) == (0, 1)
+    shown = edgewright("verify", built_tflite, "--on", "tflite-runtime")
+    assert (
+        "from the golden vectors of tflite-runtime-x86_64, 100.00% of the values equal, on tflite-runtime" in shown.out
+    )
+
+
 def test_it_needs_nothing_but_the_folder(built: Any, tmp_path: Path, edgewright: Program) -> None:
     copy = built.copied(tmp_path)
     moved = copy.artifact.rename(tmp_path / "somewhere else")

@@ -27,10 +27,13 @@ from edgewright.pipeline.planning import baseline_plan, plan
 from edgewright.pipeline.simulated import Simulated
 from edgewright.pipeline.store import Store
 from edgewright.pipeline.workshop import Made, Workshop
+from edgewright.quantization.integer_graph import Kernels
 from edgewright.recipe.schema import load_recipe
 from edgewright.runtimes import emitter
 from edgewright.targets import Target
 
+X86 = {"runtime": "tflite-runtime", "architecture": "x86_64", "flags": ["avx2"]}
+"""What a runner says of itself with kernels of which is known how they round."""
 UNLIKE = ("the flag avx512_vnni is not there",)
 
 
@@ -77,6 +80,21 @@ def test_golden_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
             name: values.dtype for name, values in given.items()
         }
         assert all(np.array_equal(read[name], given[name]) for name in given)
+
+
+def test_golden_vectors_of_other_kernels_are_taken_where_these_ran(tmp_path: Path) -> None:
+    one, other = np.ones((3, 2), np.float32), np.zeros((3, 2), np.float32)
+    by_kernels = {Kernels.OLD_X86.value: {"output": other}, Kernels.OLD_ARM.value: {"output": one}}
+    Golden({"image": one}, {"output": one}, {"output": 0.25}, SIMULATED_STEPS, by_kernels=by_kernels).write(tmp_path)
+    golden = Golden.read(tmp_path)
+    found, kernels = golden.as_run_by(X86)
+    assert (kernels, found.allowed_steps) == (Kernels.OLD_X86.value, REPEATABLE_STEPS)
+    assert np.array_equal(found.outputs["output"], other)
+    arm, kernels = golden.as_run_by({**X86, "architecture": "aarch64", "flags": []})
+    assert np.array_equal(arm.outputs["output"], one)
+    assert kernels == Kernels.OLD_ARM.value
+    for unknown in ({"runtime": "ai-edge-litert"}, {"architecture": "armv7l"}, {"flags": []}):
+        assert golden.as_run_by({**X86, **unknown}) == (golden, "")
 
 
 def test_what_the_simulated_model_holds_inside_lies_with_the_golden_vectors(tmp_path: Path) -> None:
