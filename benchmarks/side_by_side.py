@@ -9,7 +9,9 @@ from .figures import milliseconds, quantity, speed_up
 from .latency import LatencyReport
 from .report import NOTHING, memory_text, percentile_text, place
 
-ENGINE = "engine alone"
+ENGINE, SEPARATOR = "engine alone", ", "
+OTHER = {"against": "the other"}
+"""What a part of a name is called in a sentence."""
 
 
 def side_by_side(
@@ -32,7 +34,7 @@ def side_by_side(
         times = [milliseconds(report.p50_ns), percentile_text(report, 95)]
         more = [*_only(has_engine, engine), *_only(has_batches, rate)]
         rows.append([name, *times, *more, milliseconds(report.load_ns), memory_text(report)])
-    ratios = [f"{other}, beside {base}: {speed_up(found)}" for (other, base), found in comparisons.items()]
+    ratios = [f"{_told(other, base)}: {speed_up(found)}" for (other, base), found in comparisons.items()]
     meanings = dict.fromkeys(report.meaning for report in reports.values())
     timed = [f"p50 and p95 are of {meaning}" for meaning in meanings]
     timed += _only(has_engine, f"{ENGINE}: the same inferences by CUDA events, without the copies")
@@ -45,14 +47,26 @@ def _only(is_wanted: bool, text: str) -> list[str]:
     return [text] if is_wanted else []
 
 
+def _told(other: str, base: str) -> str:
+    """The pair, by what differs: what both are is told once."""
+    mine, theirs = other.split(SEPARATOR), base.split(SEPARATOR)
+    both = SEPARATOR.join(part for part in mine if part in theirs)
+    left = SEPARATOR.join(part for part in mine if part not in theirs)
+    right = SEPARATOR.join(OTHER.get(part, part) for part in theirs if part not in mine) or "none"
+    return f"{both}: {left} against {right}" if both else f"{left} against {right}"
+
+
 def _engines(reports: Mapping[str, LatencyReport]) -> list[str]:
-    """What was built of the models: how many layers, how many of the model's in INT8, and in what time."""
-    lines = []
+    """What was built first of each model: how many layers, how many of the model's in INT8, and in what time."""
+    lines: dict[str, str] = {}
     for name, report in reports.items():
-        if engine := report.identity.get("engine"):
-            cache = f"{engine['build_seconds']:.3g} s, timing cache {engine['timing_cache']}"
-            lines.append(f"{name}: {engine['layers']} layers, {engine['int8_layers']} of the model's in INT8; {cache}")
-    return lines
+        model = name.partition(SEPARATOR)[0]
+        if (engine := report.identity.get("engine")) and model not in lines:
+            cache = f"built in {engine['build_seconds']:.3g} s, timing cache {engine['timing_cache']}"
+            lines[model] = (
+                f"{model}: {engine['layers']} layers, {engine['int8_layers']} of the model's in INT8, {cache}"
+            )
+    return list(lines.values())
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

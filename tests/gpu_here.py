@@ -217,7 +217,8 @@ class GpuHere:
     def build(self, trt: Any, model: str, settings: dict[str, Any], lines: Any, cache: str = "") -> Any:
         """In place of build_engine.build: what a builder answers."""
         self.built.append(Path(model).name)
-        int8 = [name for name in settings["int8_layers"] if name not in self.in_float]
+        promised = settings["int8_layers"] if settings["model"] == Path(model).name else []
+        int8 = [name for name in promised if name not in self.in_float]
         if cache:
             Path(cache).write_bytes(b"what was measured")
         content = json.dumps({"model": model, "shapes": settings["shapes"]}).encode()

@@ -42,14 +42,13 @@ def test_a_graph_stands_beside_none_with_what_is_inside_the_time(
     assert lines[0] == f"artifact: {artifact}"
     assert lines[1].split() == ["p50", "p95", "engine", "alone", "p50", "load", "memory"]
     assert [line.split("  ")[0] for line in lines[2:4]] == ["artifact", "artifact, CUDA graph"]
-    assert lines[4].startswith("artifact, CUDA graph, beside artifact: ")
+    assert lines[4].startswith("artifact: CUDA graph against none: ")
     assert lines[5].startswith(
         "p50 and p95 are of one inference end to end: inputs are copied from numpy arrays to the"
     )
     assert lines[6].startswith("engine alone: ")
-    assert lines[7].endswith("of the model's in INT8; 0.5 s, timing cache written")
-    assert lines[8].endswith("of the model's in INT8; 0.5 s, timing cache reused")
-    assert lines[9].startswith("measured on local (NVIDIA Pretence beside ")
+    assert lines[7] == "artifact: 2 layers, 2 of the model's in INT8, built in 0.5 s, timing cache written"
+    assert lines[8].startswith("measured on local (NVIDIA Pretence beside ")
     assert (artifact / f"model.int8.onnx{TIMING_CACHE}").is_file()
 
 
