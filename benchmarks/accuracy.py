@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..ir.errors import InputError, Problem, StepError
+from ..ir.metrics import f1_macro
 from ..ir.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -146,22 +147,6 @@ def parity(simulated: np.ndarray, artifact: np.ndarray, step: float) -> Parity:
 def top1(predicted: np.ndarray, labels: np.ndarray) -> float:
     """The share of predicted classes (N,) that are the label (N,)."""
     return float((predicted == labels).mean())
-
-
-def f1_macro(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """The mean over classes of 2 TP / (2 TP + FP + FN); a class that neither occurs nor is predicted is left out.
-
-    Both are classes (N,), or for several classes at once 0 and 1 in (N, classes).
-    """
-    import numpy as np
-
-    if labels.ndim == 1:
-        every = np.union1d(predicted, labels)
-        predicted, labels = predicted[:, None] == every, labels[:, None] == every
-    predicted, labels = predicted > 0, labels > 0
-    hits = (predicted & labels).sum(0)
-    total = predicted.sum(0) + labels.sum(0)
-    return float((2 * hits[total > 0] / total[total > 0]).mean()) if total.any() else 0.0
 
 
 def mean_absolute_error(outputs: np.ndarray, labels: np.ndarray) -> float:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from ..ir.errors import StepError
 from ..ir.facts import ELEMENTS_PRUNED, RECOVERED, SPARSE_2_4, Aspect, Fact
 from ..ir.zeros import held_weights
+from ..recipe.datasets import UNLABELLED
 from ..recipe.distillation import ORIGINAL
 from ..recipe.other_networks import OtherNetwork
 from ..recipe.training import Training
 from ..training.feature_terms import FeatureOptions, terms_for
+from ..training.mixed import Mixed
 from ..training.schedule import TrainingOptions, options_of
 from .contract import Context, Lossy, Numerics, Skip
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _FITTED = 64
 """Samples on which the adapters of hints are fitted."""
 _KEY = "compress.distill.teacher"
+Samples = Literal["train", "unlabelled", "both"]
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,19 @@ class TeacherNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(TrainingOptions):
-    """The network is trained on, on the recipe's train split, and keeps its structure and its best weights.
+    """The network is trained on and keeps its structure and its best weights.
 
-    (1 - `alpha`) of the loss is that of the labels, `alpha` that of the teachers' outputs at `temperature`, and
-    `features` adds what is compared inside. With `alpha` 1 labels are never looked at. In each of `rounds` the
-    compressed network is trained anew, first by `teachers`, then by what came of the round before; the best is kept
-    (Furlanello et al. 2018, "Born-Again Neural Networks", arXiv:1805.04770). `minutes` are those of a round.
+    `samples` are those of the train split, of a split without labels, or of both. (1 - `alpha`) of the loss is that of
+    the labels, `alpha` that of the teachers' outputs at `temperature`, and `features` adds what is compared inside.
+    With `alpha` 1 labels are never looked at. In each of `rounds` the compressed network is trained anew, first by
+    `teachers`, then by what came of the round before; the best is kept (Furlanello et al. 2018, "Born-Again Neural
+    Networks", arXiv:1805.04770). `minutes` are those of a round.
     """
 
     teachers: tuple[TeacherNetwork, ...]
     temperature: float
     alpha: float
+    samples: Samples
     rounds: int
     features: FeatureOptions
 
@@ -70,8 +75,12 @@ class Distill(TrainingOptions):
     keeps: ClassVar[frozenset[Fact]] = frozenset({SPARSE_2_4, ELEMENTS_PRUNED})
     numerics: ClassVar[Numerics] = Lossy("weights are trained anew")
     asks: ClassVar[str | None] = "compress.distill"
-    reads: ClassVar[frozenset[str]] = frozenset({"train"})
     decides: ClassVar[str] = "how many epochs, where patience is given, by the loss on held-out training samples"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The splits that are trained on."""
+        return frozenset({"train", UNLABELLED} if self.samples == "both" else {self.samples})
 
     @property
     def networks(self) -> tuple[OtherNetwork, ...]:
@@ -91,6 +100,7 @@ class Distill(TrainingOptions):
             teachers=tuple(TeacherNetwork(**teacher.model_dump()) for teacher in asked.all_teachers),
             temperature=asked.temperature,
             alpha=asked.alpha,
+            samples=asked.samples,
             rounds=asked.rounds,
             features=FeatureOptions(**features),
         )
@@ -98,13 +108,12 @@ class Distill(TrainingOptions):
     def run(self, state: ModelState, context: Context) -> ModelState:
         """The state with a trained copy of its module; resumes from what is kept in the step's scratch folder.
 
-        InputError where there is no train split, a teacher does not fit, or a layer is none of the network's.
+        InputError where a split is missing, a teacher does not fit, or a layer is none of the network's.
         """
         from ..training.distillation import Teacher
-        from ..training.held_out import parts_of
 
         before = state.torch_module()
-        training, held_out = parts_of(context.data.split("train"), context.seed)
+        training, held_out = parts = self._parts(context)
         teachers = self._load(context)
         self._taught(before, teachers, self.features, training, context)  # what does not fit is said before anything
         self._compare(context, held_out, teachers, before, "before")
@@ -112,12 +121,22 @@ class Distill(TrainingOptions):
         for number in range(1, self.rounds + 1):
             student = copy.deepcopy(before)
             masked = held_weights(state)
-            rounds.append((self._train(student, teachers, number, training, context, masked), student))
+            rounds.append((self._train(student, teachers, number, parts, context, masked), student))
             teachers = [Teacher(copy.deepcopy(student))]
         best = min(rounds, key=lambda entry: entry[0].loss_after)
         self._tell(context, [result for result, _ in rounds], best[0])
         self._compare(context, held_out, [], best[1], "after")
         return replace(state, module=best[1])
+
+    def _parts(self, context: Context) -> tuple[Split, Split]:
+        """What is trained on, and what judges the weights: held out of the train split where that is read."""
+        from ..training.held_out import parts_of
+
+        first = UNLABELLED if self.samples == UNLABELLED else "train"
+        training, held_out = parts_of(context.data.split(first), context.seed)
+        if self.samples != "both":
+            return training, held_out
+        return Mixed(training, context.data.split(UNLABELLED)), held_out
 
     def _load(self, context: Context) -> list[Teacher]:
         from ..training.distillation import Teacher
@@ -140,7 +159,7 @@ class Distill(TrainingOptions):
         student: nn.Module,
         teachers: Sequence[Teacher],
         number: int,
-        training: Split,
+        parts: tuple[Split, Split],
         context: Context,
         masked: Sequence[str],
     ) -> TrainingResult:
@@ -148,7 +167,7 @@ class Distill(TrainingOptions):
 
         name = self.name if self.rounds == 1 else f"{self.name}: round {number} of {self.rounds}"
         features = self.features if number == 1 else self.features.of_one_network()
-        taught = self._taught(student, teachers, features, training, context)
+        taught = self._taught(student, teachers, features, parts[0], context)
         return train(
             student,
             context.data,
@@ -159,7 +178,8 @@ class Distill(TrainingOptions):
             progress=context.progress,
             name=name,
             masked=masked,
-            objective=self._with_kept_outputs(taught, training, context, name),
+            objective=self._with_kept_outputs(taught, parts[0], context, name),
+            parts=parts,
         )
 
     def _taught(
@@ -180,7 +200,8 @@ class Distill(TrainingOptions):
         example = next(iter(training.batches(size, limit=size))).inputs
         terms = terms_for(features, student, teachers[0].network, example)
         soft = SoftLabels(context.task, self.temperature)
-        taught = Distillation(student, teachers, soft, self.alpha, terms, features)
+        labelled = len(training.labelled) if isinstance(training, Mixed) else None
+        taught = Distillation(student, teachers, soft, self.alpha, terms, features, labelled=labelled)
         taught.check(example)
         return taught
 
@@ -203,17 +224,23 @@ class Distill(TrainingOptions):
     def _compare(
         self, context: Context, held_out: Split, teachers: Sequence[Teacher], student: nn.Module, when: str
     ) -> None:
-        """A line for each network: how it stands on the held-out samples."""
+        """A line for each network: how it stands on the held-out samples, and what it costs."""
+        from ..channels.costs import count_macs
         from ..training.comparison import standing
 
         titles = [f"teacher {teacher.source}" for teacher in self.teachers] if teachers else []
         named = [(title, teacher.network, teacher.output) for title, teacher in zip(titles, teachers, strict=True)]
+        example = next(iter(held_out.batches(1, limit=1))).inputs
         for title, network, output in [*named, (f"student {when}", student, 0)]:
             labelled = self.alpha < 1
             stands = standing(
                 network, held_out, context.task, context.seed, _device(), output=output, has_labels=labelled
             )
-            context.say(f"{title}: {stands}")
+            context.say(f"{title}: {replace(stands, macs=round(count_macs(network, example)))}")
+        if when == "after" and any(teacher.source == ORIGINAL for teacher in self.teachers):
+            context.say(
+                "in the build's table the float baseline is the teacher, and the artifact what became of the student"
+            )
 
     def _tell(self, context: Context, results: Sequence[TrainingResult], best: TrainingResult) -> None:
         for number, result in enumerate(results, 1):

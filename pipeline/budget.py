@@ -84,8 +84,11 @@ def _of_the_machine(report: LatencyReport) -> dict[str, float | None]:
 
 
 def accuracy_drop_points(summary: Summary) -> float:
-    """By how much the metric got worse: in points of 100 for shares, in hundredths of the baseline for errors."""
+    """By how much the metric got worse: in points of 100 for shares, in hundredths of the baseline for errors.
+
+    Rounded to what binary fractions hold, so that six samples of 600 are one point and no more.
+    """
     before, after = summary.baseline.evaluation, summary.artifact.evaluation
     if before.is_higher_better:
-        return 100 * (before.value - after.value)
-    return 100 * (after.value - before.value) / max(before.value, 1e-12)
+        return round(100 * (before.value - after.value), 9)
+    return round(100 * (after.value - before.value) / max(before.value, 1e-12), 9)

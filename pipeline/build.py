@@ -53,7 +53,10 @@ class Result:
             return {**document, "error": str(self.error)}
         if self.made is None or self.judgement is None:
             return document
-        steps = [{"pass": step.text, "seconds": step.seconds, "cached": step.cached} for step in self.made.steps]
+        steps = [
+            {"pass": step.text, "seconds": step.seconds, "cached": step.cached, "notes": list(step.notes)}
+            for step in self.made.steps
+        ]
         skips = [{"what": skip.what, "why": skip.why} for skip in self.made.plan.skips]
         return {
             **document,

@@ -1,12 +1,13 @@
 """The recipe's data: splits of samples, checked against the network's inputs and read in batches.
 
 The recipe's `data` names a callable that returns a mapping of split names to map-style datasets: `calibration` and
-`evaluation`, and `train` where a pass trains. A sample is `(input, label)`: one tensor or array for each input,
-without the batch axis, and a number or tensor. Nothing is read before it is asked for.
+`evaluation`, `train` where a pass trains, and `unlabelled` where a teacher speaks of more samples. A sample is
+`(input, label)`: one tensor or array for each input, without the batch axis, and a number or tensor; of `unlabelled` it
+may be the input alone. Nothing is read before it is asked for.
 
-A dataset may draw at random from Python's, numpy's or torch's global generators, as the augmentation of a train split
-does: whoever trains seeds them, and samples are read in the main process, so that a seed fixes what is drawn. The
-other splits must give the same sample each time.
+A dataset may draw at random from Python's, numpy's or torch's global generators, as the augmentation of a split that is
+trained on does: whoever trains seeds them, and reads samples in the process that trains, so that a seed fixes what is
+drawn. The other splits must give the same sample each time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
     from .schema import Recipe
 
-NEEDED, OPTIONAL = ("calibration", "evaluation"), ("train",)
+UNLABELLED = "unlabelled"
+TRAINED_ON = ("train", UNLABELLED)
+NEEDED, OPTIONAL = ("calibration", "evaluation"), TRAINED_ON
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Dataset(Protocol):
 
 @dataclass
 class DatasetSplit:
-    """A Split on a user's dataset. Floating-point labels come as float32, all others as int64."""
+    """A Split on a user's dataset. Floating-point labels come as float32, all others as int64; zeros for no labels."""
 
     name: str
     dataset: Dataset
@@ -146,6 +149,8 @@ class DatasetSplit:
             sample = self.dataset[index]
         except Exception as error:
             raise self._wrong(index, "a sample", describe(error, self.folder)) from error
+        if self.name == UNLABELLED:
+            sample = (sample[0] if isinstance(sample, tuple | list) and sample else sample, 0)
         if not isinstance(sample, tuple | list) or len(sample) != 2:
             raise self._wrong(index, "a pair (input, label)", _kind(sample))
         given, label = sample

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
@@ -65,6 +65,8 @@ class Distill(Training):
     temperature: float = Field(default=4.0, gt=0)
     alpha: float = Field(default=0.7, gt=0, le=1)
     """The part of the loss that the teachers' outputs have; the labels have the rest, and with 1 are not looked at."""
+    samples: Literal["train", "unlabelled", "both"] = "train"
+    """Which splits are trained on; of `unlabelled`, samples have no labels, and only teachers say what they are."""
     teacher: Annotated[Teacher, BeforeValidator(_teacher)] | None = None
     teachers: Annotated[tuple[Teacher, ...], BeforeValidator(_teachers)] = ()
     rounds: int = Field(default=1, ge=1, le=10)
@@ -81,6 +83,8 @@ class Distill(Training):
     def _consistent(self) -> Self:
         if self.teacher is not None and self.teachers:
             raise ValueError("one of teacher and teachers")
+        if self.samples == "unlabelled" and self.alpha < 1:
+            raise ValueError(f"alpha 1 with samples unlabelled, which leave nothing to labels (not {self.alpha:g})")
         if (self.relational or self.contrast) and self.batch_size < 2:
             raise ValueError("a batch_size of 2 or more: samples are compared with each other")
         return self

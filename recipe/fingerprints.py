@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..ir.errors import InputError, Problem
 from .code_files import code_files, named_files
-from .datasets import DatasetSplit, load_data
+from .datasets import TRAINED_ON, DatasetSplit, load_data
 from .randomness import seeded
 from .source import input_specs, load_model
 from .user_code import folder_of, referenced_file, running, split_reference
@@ -80,9 +80,9 @@ def model_fingerprint(recipe: Recipe, memory: Path) -> str:
 
 
 def data_fingerprint(recipe: Recipe, split: str, memory: Path) -> str:
-    """Hex of every sample and label of the split, in order (of a train split: under the recipe's seed).
+    """Hex of every sample and label of the split, in order (of one that is trained on: under the recipe's seed).
 
-    Raises InputError where a sample cannot be read or does not fit, or where samples of a split other than `train`
+    Raises InputError where a sample cannot be read or does not fit, or where samples of a split that is not trained on
     change between two reads.
     """
     file = referenced_file(recipe.folder, recipe.data)
@@ -110,7 +110,7 @@ def _given(split: DatasetSplit, dataset: Fingerprinted) -> str:
 
 
 def _samples(split: DatasetSplit, seed: int) -> str:
-    is_train = split.name == "train"
+    is_train = split.name in TRAINED_ON
     step = -(-len(split) // _MOST_TRAIN_SAMPLES) if is_train else 1
     indices = range(0, len(split), step)
     again = indices[:: -(-len(indices) // _READ_AGAIN)]

@@ -38,7 +38,7 @@ class Distillation:
     With alpha 1 labels are never looked at, so that samples without any will do; the weights are then judged by the
     teachers, otherwise by the labels alone. Features are those of the first teacher. `kept` has the teachers' outputs
     on the training samples, where they were computed before. `student` is the network that is trained,
-    into which terms look.
+    into which terms look. So many of the training samples as `labelled` says, the first ones, have labels (None: all).
     """
 
     student: nn.Module
@@ -48,11 +48,12 @@ class Distillation:
     terms: Sequence[Term] = ()
     options: FeatureOptions = field(default_factory=FeatureOptions)
     kept: KeptTargets | None = None
+    labelled: int | None = None
     _identity: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         taught = [(hash_of(teacher.network), teacher.share, teacher.output) for teacher in self.teachers]
-        facts = repr((taught, self.soft, self.alpha, self.options, self.kept is not None))
+        facts = repr((taught, self.soft, self.alpha, self.options, self.kept is not None, self.labelled))
         self._identity = hashlib.sha256(facts.encode()).hexdigest()
         self._task_loss = loss_for(self.soft.task) if self.alpha < 1 else None
 
@@ -84,11 +85,11 @@ class Distillation:
         """See Objective."""
         targets = self.kept.of(batch, samples) if self.kept and not self.terms else None
         if targets is not None:
-            return self._of_outputs(network(*batch.inputs), targets, batch.labels)
+            return self._of_outputs(network(*batch.inputs), targets, batch.labels, samples)
         with recorded(self.teachers[0].network, {term.teacher for term in self.terms}) as taught:
             targets = self.targets(batch)
         with recorded(self.student, {term.student for term in self.terms}) as seen:
-            total = self._of_outputs(network(*batch.inputs), targets, batch.labels)
+            total = self._of_outputs(network(*batch.inputs), targets, batch.labels, samples)
         for term in self.terms:
             total = total + term.loss(seen, taught)
         return total
@@ -112,11 +113,18 @@ class Distillation:
             said = [_output(tree_leaves(teacher.network(*inputs)), teacher) for teacher in self.teachers]
             return self.soft.targets(said, [teacher.share for teacher in self.teachers])
 
-    def _of_outputs(self, outputs: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+    def _of_outputs(self, outputs: Tensor, targets: Tensor, labels: Tensor, samples: Sequence[int]) -> Tensor:
+        """Each sample has alpha of what the teachers say; those with labels have the rest too."""
         soft = self.soft.loss(outputs, targets)
         if self._task_loss is None:
             return soft
-        return self.alpha * soft + (1 - self.alpha) * self._task_loss(outputs, labels)
+        own = [row for row, place in enumerate(samples) if self.labelled is None or place < self.labelled]
+        if not own:
+            return self.alpha * soft
+        if len(own) == len(samples):
+            return self.alpha * soft + (1 - self.alpha) * self._task_loss(outputs, labels)
+        share = (1 - self.alpha) * len(own) / len(samples)
+        return self.alpha * soft + share * self._task_loss(outputs[own], labels[own])
 
 
 def _output(outputs: Sequence[Tensor], teacher: Teacher) -> Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..ir.errors import EdgewrightError, InputError, Problem, StepError
 from .checkpoint import Checkpoints, Stored, hash_of
+from .held_out import parts_of
 from .losses import loss_for
 from .objective import HardLabels, Objective
 from .processes import together
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..ir.progress import Advance, Progress
-    from ..recipe.datasets import Data
+    from ..recipe.datasets import Data, Split
 
 _JUDGED_AT_ONCE = 256
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
@@ -43,17 +44,20 @@ def train(
     name: str = "recover",
     objective: Objective | None = None,
     masked: Sequence[str] = (),
+    parts: tuple[Split, Split] | None = None,
 ) -> TrainingResult:
     """`module`, in place and in eval mode, has the weights of the best held-out loss that training came by.
 
-    Trains on the data's train split but for its held-out part, by the task's own loss or by the objective. `scratch`
-    keeps checkpoints; the same call on the same weights goes on from them, or returns at once where the run had ended.
+    Trains on the data's train split but for its held-out part, or on the first of `parts`, judged by the second; by the
+    task's own loss or by the objective. `scratch` keeps checkpoints; the same call on the same weights goes on from
+    them, or returns at once where the run had ended.
     `name` tells runs apart in messages. Samples must depend on nothing but their index and the global generators of
     random, numpy and torch. The zeros of the parameters named in `masked` stay zeros.
     Raises InputError where the task or the data can't be trained on, StepError where the loss stops being finite.
     """
     objective = HardLabels(loss_for(task)) if objective is None else objective
-    run = Run(module, data.split("train"), objective, options, seed, masked)
+    training, held_out = parts or parts_of(data.split("train"), seed)
+    run = Run(module, training, held_out, objective, options, seed, masked)
     facts = (task, options, seed, run.schedule.samples, objective.identity, tuple(masked), hash_of(module))
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
     checkpoints = Checkpoints(scratch / f"{name}-{key[:16]}", progress.warn)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ..ir.errors import StepError
 from .average import Average
 from .checkpoint import Checkpoints, Position, Stored, Weights, weights_of
-from .held_out import parts_of
 from .masks import Masks
 from .objective import Objective, moved
 from .optimizer import optimizer_for
@@ -36,7 +35,8 @@ class Run:
     def __init__(
         self,
         module: nn.Module,
-        split: Split,
+        training: Split,
+        held_out: Split,
         objective: Objective,
         options: TrainingOptions,
         seed: int,
@@ -44,7 +44,7 @@ class Run:
     ) -> None:
         from accelerate.accelerator import Accelerator
 
-        self.training, self.held_out = parts_of(split, seed)
+        self.training, self.held_out = training, held_out
         self.objective, self.options, self.seed = objective, options, seed
         self.schedule = Schedule(len(self.training), options)
         self.accelerator: Any = Accelerator()

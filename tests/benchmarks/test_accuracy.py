@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from edgewright.benchmarks import accuracy
-from edgewright.benchmarks.accuracy import Evaluation, evaluate, f1_macro, flips, parity, task
+from edgewright.benchmarks.accuracy import Evaluation, evaluate, flips, parity, task
 from edgewright.ir.errors import InputError, StepError
+from edgewright.ir.metrics import f1_macro
 from edgewright.recipe.datasets import Batch
 from edgewright.runtimes import Runner
 
@@ -42,21 +43,6 @@ def test_classification_gives_top1_and_f1_of_what_the_runtime_answers(runner: Ru
     assert found.predictions is not None
     assert np.array_equal(found.predictions, logits.argmax(1))
     assert dict(found.metrics)["f1_macro"] == f1_macro(logits.argmax(1), labels)
-
-
-def test_f1_is_scikit_learns() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
-    random = np.random.default_rng(2)
-    for classes in (2, 3, 10):
-        predicted, labels = random.integers(0, classes, 50), random.integers(0, classes, 50)
-        assert f1_macro(predicted, labels) == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
-        several, marks = random.random((50, classes)) > 0.5, random.integers(0, 2, (50, classes))
-        assert f1_macro(several, marks) == pytest.approx(metrics.f1_score(marks, several, average="macro"))
-
-
-def test_a_class_that_is_never_met_does_not_count_as_zero() -> None:
-    predicted, labels = np.array([0, 0, 2]), np.array([0, 0, 2])
-    assert f1_macro(predicted, labels) == 1.0
 
 
 def test_multilabel_and_regression(runner: Runner, logits: np.ndarray) -> None:

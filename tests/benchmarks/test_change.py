@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgewright.benchmarks.accuracy import f1_macro, mean_absolute_error, top1
+from edgewright.benchmarks.accuracy import mean_absolute_error, top1
 from edgewright.benchmarks.change import CONFIDENCE, change
 from edgewright.ir.errors import InputError
+from edgewright.ir.metrics import f1_macro
 
 LABELS = np.random.default_rng(0).integers(0, 10, 1000)
 

@@ -36,7 +36,7 @@ def test_json_is_one_document_with_the_contracts_keys(built: Any) -> None:
     assert result["int8_coverage"] == {"quantized": 3, "eligible": 3}
     assert {"parity_steps", "steps", "skips", "budget", "reused", "remarks"} <= set(result)
     for step in result["steps"]:
-        assert set(step) == {"pass", "seconds", "cached"}
+        assert set(step) == {"pass", "seconds", "cached", "notes"}
 
 
 @pytest.mark.slow

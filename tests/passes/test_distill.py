@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -35,7 +36,7 @@ def distill(**options: Any) -> Distill:
     """A short run; `options` as the pass has them."""
     return Distill(**{
         "epochs": 2.0, "learning_rate": 0.003, "batch_size": 16, "teachers": (TeacherNetwork(),), "temperature": 4.0,
-        "alpha": 0.7, "rounds": 1, "features": FeatureOptions(), **options,
+        "alpha": 0.7, "samples": "train", "rounds": 1, "features": FeatureOptions(), **options,
     })  # fmt: skip
 
 
@@ -94,11 +95,12 @@ def test_teacher_and_student_stand_side_by_side_in_the_history(run: Any, network
     notes = run(distill()).history[-1].notes
     sizes = [sum(entry.numel() for entry in kind().parameters()) for kind in (networks.Residual, networks.Plain)]
     assert notes[0].startswith("teacher original: held-out loss ")
-    assert notes[0].endswith(f"top-1 100.00%, {sizes[0]:,} parameters")
+    assert re.search(rf"top-1 100.00%, F1 100.00%, {sizes[0]:,} parameters, [\d,]+ MACs$", notes[0])
     assert notes[1].startswith("student before: held-out loss ")
     assert notes[2].startswith("2 epochs; loss on held-out training samples ")
-    assert notes[-1].startswith("student after: held-out loss ")
-    assert notes[-1].endswith(f"{sizes[1]:,} parameters")
+    assert notes[-2].startswith("student after: held-out loss ")
+    assert re.search(rf"{sizes[1]:,} parameters, [\d,]+ MACs$", notes[-2])
+    assert notes[-1].startswith("in the build's table the float baseline is the teacher")
 
 
 def test_samples_without_labels_are_enough_where_labels_do_not_count(run: Any, teacher: nn.Module) -> None:
@@ -106,6 +108,38 @@ def test_samples_without_labels_are_enough_where_labels_do_not_count(run: Any, t
     taught, untaught = state.torch_module(), run(distill(alpha=1e-9), train=(IMAGES, NO_LABELS)).torch_module()
     assert distance(taught, teacher) < distance(untaught, teacher)
     assert "loss" not in state.history[-1].notes[0]
+
+
+def test_samples_of_a_split_without_labels_teach_instead_of_the_train_split(
+    networks: ModuleType, carry_out: Any, make_context: Any, teacher: nn.Module, labels: Tensor
+) -> None:
+    step = distill(alpha=1.0, epochs=4.0, samples="unlabelled")
+    assert step.reads == {"unlabelled"}
+    context = replace(make_context(unlabelled=(IMAGES, NO_LABELS)), original=lambda: copy.deepcopy(teacher))
+    before = networks.random(networks.Plain)
+    after = carry_out(networks.random(networks.Plain), step, context=context).torch_module()
+    assert distance(after, teacher) < distance(before, teacher)
+
+
+def test_samples_without_labels_are_learned_from_beside_the_train_split(
+    networks: ModuleType, carry_out: Any, make_context: Any, teacher: nn.Module, labels: Tensor, listener: Any
+) -> None:
+    """Forty samples with labels are few, and the others bring the student nearer to the teacher."""
+    found = []
+    for samples in ("train", "both"):
+        step = distill(samples=samples)
+        given = make_context(train=(IMAGES[:40], labels[:40]), unlabelled=(IMAGES[40:], NO_LABELS[40:]))
+        context = replace(given, original=lambda: copy.deepcopy(teacher), scratch=given.scratch / samples)
+        found.append(carry_out(networks.random(networks.Plain), step, context=context).torch_module())
+    assert step.reads == {"train", "unlabelled"}
+    assert listener.units["distill: the teacher's outputs"] == 36 + 60
+    assert distance(found[1], teacher) < distance(found[0], teacher)
+
+
+@pytest.mark.parametrize("samples", ["unlabelled", "both"])
+def test_a_split_without_labels_that_is_missing_is_said(samples: str, run: Any) -> None:
+    with pytest.raises(InputError, match=r"unlabelled: expected a split 'unlabelled', got only train; return one more"):
+        run(distill(alpha=1.0, samples=samples))
 
 
 def test_another_network_of_the_recipe_teaches(run: Any, networks: ModuleType, teacher: nn.Module) -> None:
@@ -247,6 +281,7 @@ def test_a_run_that_betters_nothing_is_warned_about(run: Any, listener: Any) -> 
 def test_the_pass_is_what_the_recipe_says(target: Target, make_recipe: Callable[..., Recipe]) -> None:
     asked = {
         "epochs": 3, "optimizer": "sgd", "average": 0.99, "minutes": 5.0, "temperature": 2.0, "alpha": 1.0, "rounds": 2,
+        "samples": "both",
         "teachers": ["original", {"source": "t.py:build", "weights": "t.pt", "output": 1, "share": 2.0}],
         "hints": ["a", "b=c"], "relational": True,
     }  # fmt: skip
@@ -259,6 +294,7 @@ def test_the_pass_is_what_the_recipe_says(target: Target, make_recipe: Callable[
         teachers=(TeacherNetwork(), TeacherNetwork("t.py:build", "t.pt", 1, 2.0)),
         temperature=2.0,
         alpha=1.0,
+        samples="both",
         rounds=2,
         features=FeatureOptions(hints=("a", "b=c"), relational=True),
     )

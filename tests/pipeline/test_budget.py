@@ -125,3 +125,12 @@ def test_a_number_of_another_machine_says_so() -> None:
     assert str(Verdict("micro.arena_kib", 256, 300.5, "target")) == (
         "target.micro.arena_kib: MISSED: 300.5 where 256 is allowed, 44.5 over"
     )
+
+
+def test_a_drop_of_all_that_is_allowed_is_met(summary: Summary) -> None:
+    """Six samples of 600: 595 / 600 - 589 / 600 is a hundredth and a little more in binary fractions."""
+    before, after = (replace(summary.baseline.evaluation, metrics=(("top1", right / 600),)) for right in (595, 589))
+    sides = replace(summary.baseline, evaluation=before), replace(summary.artifact, evaluation=after)
+    assert 100 * (before.value - after.value) > 1
+    (found,) = verdicts(Budget(accuracy_drop_points=1.0), replace(summary, baseline=sides[0], artifact=sides[1]))
+    assert found.is_met

@@ -135,7 +135,7 @@ def test_regression_labels_are_float32_and_finite(write):
 def test_splits_that_are_missing_unknown_or_no_datasets_are_named_together(write):
     message = refusal(load_data, returned(write, "{'calibration': 3, 'trian': []}"))
     assert "data.py:splits: evaluation: expected a split 'evaluation', got none" in message
-    assert "data.py:splits: trian: expected one of the splits calibration, evaluation, train" in message
+    assert "data.py:splits: trian: expected one of the splits calibration, evaluation, train, unlabelled" in message
     assert "data.py:splits: calibration: expected a dataset with __len__ and __getitem__, got a int 3" in message
     assert "a mapping of split names to datasets, got a list" in refusal(load_data, returned(write, "[]"))
 

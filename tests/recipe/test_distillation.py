@@ -57,6 +57,8 @@ def test_layers_may_have_two_names(distill: Any) -> None:
         ("{temperature: 0}", "temperature: expected greater than 0"),
         ("{alpha: 0}", "alpha: expected greater than 0"),
         ("{alpha: 1.1}", "alpha: expected less than or equal to 1"),
+        ("{samples: unlabelled}", "distill: expected alpha 1 with samples unlabelled, which leave nothing to labels"),
+        ("{samples: all}", "samples: expected 'train', 'unlabelled' or 'both'"),
         ("{rounds: 0}", "rounds: expected greater than or equal to 1"),
         ("{hints: [=a]}", "hints: expected names of layers, or name=other"),
         ("{attention: [a=]}", "attention: expected names of layers, or name=other"),

@@ -49,6 +49,19 @@ def test_the_loss_is_that_of_the_labels_and_of_the_teacher_by_their_shares(pair:
     torch.testing.assert_close(objective(pair).loss(student, BATCH, range(6)), expected)
 
 
+def test_samples_without_labels_have_the_teachers_part_alone(pair: Any) -> None:
+    """Of six samples the places below 10 have labels: two do, none does, or all do."""
+    student, teacher = pair
+    outputs = student(IMAGES[:6])
+    soft = 0.7 * SOFT.loss(outputs, SOFT.targets([teacher(IMAGES[:6])], [1.0]))
+    hard = functional.cross_entropy(outputs, LABELS[:6], reduction="none")
+    some = objective(pair, labelled=10)
+    for places, own in (([3, 12, 11, 9, 40, 30], [0, 3]), ([10, 11, 12, 13, 14, 15], []), (range(6), range(6))):
+        expected = soft + 0.3 * hard[list(own)].sum() / 6
+        torch.testing.assert_close(some.loss(student, BATCH, places), expected)
+    assert some.identity != objective(pair).identity
+
+
 def test_weights_are_judged_by_the_labels_or_where_these_do_not_count_by_the_teacher(pair: Any) -> None:
     student, teacher = pair
     outputs = student(IMAGES[:6])

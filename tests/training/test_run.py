@@ -13,6 +13,7 @@ import pytest
 import torch
 from edgewright.ir.errors import InputError, StepError
 from edgewright.recipe.datasets import Data
+from edgewright.training.held_out import parts_of
 from edgewright.training.loop import TrainingResult, train
 from edgewright.training.losses import loss_for
 from edgewright.training.objective import HardLabels
@@ -78,7 +79,12 @@ def same(found: Weights, expected: Weights) -> bool:
 def test_every_sample_of_a_step_is_in_one_process(make_data: Callable[..., Data]) -> None:
     def run(rank: int, size: int) -> Run:
         found = Run(
-            plain(), make_data(train=Points()).split("train"), HardLabels(loss_for("classification")), OPTIONS, 0, ()
+            plain(),
+            *parts_of(make_data(train=Points()).split("train"), 0),
+            HardLabels(loss_for("classification")),
+            OPTIONS,
+            0,
+            (),
         )
         found.group = Group(rank, size)
         return found
