@@ -11,25 +11,25 @@ LARGEST_FP8 = 448.0
 
 def to_bfloat16(source: Path, target: Path) -> None:
     """The float16 model lies at `target`, in bfloat16; its inputs and outputs stay float32."""
+    import ml_dtypes
     import onnx
 
     half, small = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
     model = onnx.load(source)
-    for stored in (each for each in model.graph.initializer if each.data_type == half):
-        values = onnx.numpy_helper.to_array(stored).astype("float32")
-        stored.CopyFrom(onnx.helper.make_tensor(stored.name, small, values.shape, values.flatten().tolist()))
-    for attribute in (each for node in model.graph.node for each in node.attribute):
+    attributes = [each for node in model.graph.node for each in node.attribute]
+    for stored in (*model.graph.initializer, *(each.t for each in attributes)):
+        if stored.data_type == half:
+            _store(stored, onnx.numpy_helper.to_array(stored).astype("float32"), ml_dtypes.bfloat16)
+    for attribute in attributes:
         if attribute.name == "to" and attribute.i == half:
             attribute.i = small
-        if attribute.t.data_type == half:
-            values = onnx.numpy_helper.to_array(attribute.t).astype("float32")
-            attribute.t.CopyFrom(onnx.helper.make_tensor("", small, values.shape, values.flatten().tolist()))
     del model.graph.value_info[:]
     onnx.save(model, target)
 
 
 def to_fp8(source: Path, target: Path) -> None:
     """The quantized model lies at `target`, with FP8 E4M3 in place of INT8, on scales of the same ranges."""
+    import ml_dtypes
     import numpy as np
     import onnx
 
@@ -40,15 +40,15 @@ def to_fp8(source: Path, target: Path) -> None:
         scales = onnx.numpy_helper.to_array(stored[name])
         stored[name].CopyFrom(onnx.numpy_helper.from_array((scales * (127 / LARGEST_FP8)).astype(scales.dtype), name))
     for name in {node.input[2] for node in grids}:
-        _store(stored[name], np.zeros(tuple(stored[name].dims)))
+        _store(stored[name], np.zeros(tuple(stored[name].dims)), ml_dtypes.float8_e4m3fn)
     for name in {node.input[0] for node in grids if node.input[0] in stored}:
-        _store(stored[name], onnx.numpy_helper.to_array(stored[name]) * (LARGEST_FP8 / 127))
+        values = onnx.numpy_helper.to_array(stored[name]) * (LARGEST_FP8 / 127)
+        _store(stored[name], values, ml_dtypes.float8_e4m3fn)
     del model.graph.value_info[:]
     onnx.save(model, target)
 
 
-def _store(tensor: Any, values: Any) -> None:
+def _store(tensor: Any, values: Any, dtype: Any) -> None:
     import onnx
 
-    kind = onnx.TensorProto.FLOAT8E4M3FN
-    tensor.CopyFrom(onnx.helper.make_tensor(tensor.name, kind, values.shape, values.flatten().tolist()))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(dtype), tensor.name))

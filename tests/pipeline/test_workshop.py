@@ -21,6 +21,7 @@ from edgewright.pipeline.store import Store
 from edgewright.pipeline.workshop import Workshop
 from edgewright.recipe.schema import load_recipe
 from edgewright.recipe.source import load_model
+from edgewright.runtimes import BatchRange
 from edgewright.targets import Target
 
 QUANTIZED_ONLY = ("compress.prune=null", "compress.recover=null")
@@ -66,6 +67,12 @@ def test_keys_change_from_the_step_that_reads_what_changed(
     override: str, first: str, workshop: Make, target: Target
 ) -> None:
     assert first_change(workshop(), workshop(override), target) == first
+
+
+def test_an_open_batchs_range_is_told_to_the_emitter(workshop: Make) -> None:
+    inputs = "model.inputs={image: {shape: [batch, 1, 8, 8]}}"
+    assert workshop(inputs).notes.batch == BatchRange(1, 1, 16)
+    assert workshop(inputs, "model.batch={min: 2, best: 8, max: 32}").notes.batch == BatchRange(2, 8, 32)
 
 
 @pytest.mark.parametrize(
