@@ -30,13 +30,16 @@ _LEAST, _MOST = 2.0**-14, 65504.0 / 127
 def float_parts(model: onnx_ir.Model) -> tuple[onnx_ir.Node, ...]:
     """The nodes that compute in float outside of INT8 kernels, in order; all of them where nothing is quantized.
 
-    A layer is one where float nodes read it, unless its scales are too small for float16: that one stays.
+    A layer is one where float nodes read it, unless its scales are too small for float16: that one stays, as does an
+    operator that ONNX has in float32 alone.
     """
     nodes = list(model.graph.all_nodes())
     inside = {node for node in nodes if is_int8_layer(node) or node.op_type in _FUSED | _MOVES}
     while outside := [node for node in inside if not _stays(node, inside)]:
         inside.difference_update(outside)
-    return tuple(node for node in nodes if node not in inside and node.op_type not in GRIDS)
+    opset = model.graph.opset_imports.get("", 1)
+    outside = [node for node in nodes if node not in inside and node.op_type not in GRIDS]
+    return tuple(node for node in outside if _has_float16(node, opset))
 
 
 def is_int8_layer(node: onnx_ir.Node) -> bool:
@@ -61,6 +64,18 @@ def scales_of(node: onnx_ir.Node) -> np.ndarray | None:
     """The scales of a quantize or dequantize node; None where they are computed."""
     scales = node.inputs[1]
     return None if scales is None or scales.const_value is None else scales.const_value.numpy()
+
+
+def _has_float16(node: onnx_ir.Node, opset: int) -> bool:
+    """Whether ONNX lets the operator compute in float16, whatever sizes and scales beside its data are."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    except onnx.defs.SchemaError:
+        return False
+    floats = [entry.types for entry in (*schema.inputs[:1], *schema.outputs[:1]) if "tensor(float)" in entry.types]
+    return all("tensor(float16)" in types for types in floats)
 
 
 def _stays(node: onnx_ir.Node, inside: Collection[onnx_ir.Node]) -> bool:

@@ -82,3 +82,10 @@ def test_a_layer_is_seen_through_what_moves_values() -> None:
     assert dequantizer(nodes["a"].outputs[0]) is nodes["xd"]
     assert dequantizer(nodes["first"].outputs[0]) is None
     assert dequantizer(None) is None
+
+
+def test_what_onnx_has_in_float32_alone_is_not_left() -> None:
+    text = """<ir_version: 10, opset_import: ["": 19, "own": 1]>
+        g (float[1,4,4] x, float[1,1,4] s) => (int64[n,3] y)
+        { [a] t = Relu(x) [b] y = NonMaxSuppression(t, s) [e] u = own.Fancy(t) }"""
+    assert names(onnx_ir.from_proto(onnx.parser.parse_model(text))) == ["a"]
