@@ -35,6 +35,8 @@ class Measured:
     parameters: int
     coverage: Coverage
     is_reused: bool = False
+    compressed_bytes: int | None = None
+    """What zlib makes of its files: zeros that were pruned one by one show here, and nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Summary:
             *flipped,
             *self._latency_rows(),
             self._row("artifact", lambda each: size(each.total_bytes), _less(before.total_bytes, after.total_bytes)),
+            *_compressed_rows(before.compressed_bytes, after.compressed_bytes),
             *_timed_rows(before.latency, after.latency),
             self._row("MACs", lambda each: quantity(each.macs), _less(before.macs, after.macs)),
             self._row("parameters", lambda each: quantity(each.parameters), _less(before.parameters, after.parameters)),
@@ -133,6 +136,7 @@ class Summary:
                 **_compared(after.latency, self.comparison),
             },
             "bytes": {name: each.total_bytes for name, each in self._both()},
+            "compressed_bytes": {name: each.compressed_bytes for name, each in self._both()},
             "peak_rss_bytes": {
                 name: None if each.latency is None else each.latency.peak_rss_bytes for name, each in self._both()
             },
@@ -234,6 +238,12 @@ def _latency_rows(before: LatencyReport, after: LatencyReport, change: str) -> S
         old, new = percentile_text(before, percentile), percentile_text(after, percentile)
         rows.append(Row(f"latency p{percentile}", old, new, "too few samples" if NOTHING in (old, new) else ""))
     return rows
+
+
+def _compressed_rows(before: int | None, after: int | None) -> Sequence[Row]:
+    if before is None or after is None:
+        return ()
+    return (Row("artifact, by zlib", size(before), size(after), _less(before, after)),)
 
 
 def _timed_rows(before: LatencyReport | None, after: LatencyReport | None) -> Sequence[Row]:

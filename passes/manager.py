@@ -45,6 +45,11 @@ class Plan:
     skips: tuple[Skip, ...]
     goal: frozenset[Fact]
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the target makes of single steps, where that has to be known."""
+        return tuple(f"{step.step.name}: {step.remark}" for step in self.steps if step.remark)
+
     def to_json(self) -> dict[str, Any]:
         """The document of `plan --json`."""
         return {

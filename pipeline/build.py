@@ -133,7 +133,7 @@ def _built(workshop: Workshop, target: Target, out: Path, device: Device) -> Res
         made=artifact,
         judgement=judgement,
         verdicts=found,
-        remarks=(*artifact.emitted.remarks, *_remarks(target, unlike, judgement.summary.reference)),
+        remarks=(*artifact.emitted.remarks, *planned.remarks, *_remarks(target, unlike, judgement.summary.reference)),
     )
     _publish(result, workshop, baseline, threads)
     origin.remember(workshop.store, artifact.key, workshop.recipe, target)

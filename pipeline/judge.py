@@ -85,6 +85,7 @@ def measured(made: Made, evaluation: Evaluation, report: LatencyReport | None, i
         parameters=emitted.parameters,
         coverage=emitted.coverage,
         is_reused=is_reused,
+        compressed_bytes=made.compressed_bytes,
     )
 
 

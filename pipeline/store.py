@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ..ir.progress import Progress
 
 _SEAL = "seal.json"
 _TAG = "CACHEDIR.TAG"
+_PIECE = 2**20
 _TAG_TEXT = """\
 Signature: 8a477f597d28d172789f06886806bc55
 # edgewright's step cache; `edgewright cache prune` makes it smaller. See https://bford.info/cachedir/
@@ -194,6 +196,15 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of the file's bytes, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def compressed_size(path: Path) -> int:
+    """How many bytes zlib, at its default level, makes of the file; it is read in pieces."""
+    packer, size = zlib.compressobj(), 0
+    with path.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            size += len(packer.compress(piece))
+    return size + len(packer.flush())
 
 
 def _seal(folder: Path) -> None:

@@ -19,7 +19,7 @@ from ..recipe.datasets import Data, load_data
 from ..runtimes import Coverage, Emitted, Limit, ModelNotes, Port, Ports, TensorNotes, emitter
 from . import keys
 from .keys import digest
-from .store import Store, sha256_of, storage_error
+from .store import Store, compressed_size, sha256_of, storage_error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +56,8 @@ class Made:
     steps: tuple[StepReport, ...]
     output_steps: tuple[float | None, ...]
     cached: bool
+    compressed_bytes: int
+    """What the artifact's files take when each is compressed, as a download or a flash image often is."""
 
     @property
     def main(self) -> Path:
@@ -222,6 +224,7 @@ def _write_made(folder: Path, emitted: Emitted, state: ModelState) -> None:
         "emitted": asdict(emitted),
         "notes": [record.notes for record in state.history],
         "output_steps": state.attachments.get("quantization", {}).get("output_steps", []),
+        "compressed_bytes": sum(compressed_size(folder / name) for name in emitted.files),
     }
     (folder / "made.json").write_text(json.dumps(document))
 
@@ -242,4 +245,5 @@ def _read_made(key: str, plan: Plan, runtime: str, folder: Path, steps: tuple[St
     }
     emitted = Emitted(**{**fields, **whole, "coverage": Coverage(**coverage), "ports": Ports(**ports)})
     noted = tuple(replace(step, notes=tuple(notes)) for step, notes in zip(steps, document["notes"], strict=True))
-    return Made(key, plan, runtime, folder, emitted, noted, tuple(document["output_steps"]), cached)
+    steps_of_outputs, compressed = tuple(document["output_steps"]), int(document["compressed_bytes"])
+    return Made(key, plan, runtime, folder, emitted, noted, steps_of_outputs, cached, compressed)

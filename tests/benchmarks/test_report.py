@@ -105,6 +105,19 @@ def test_the_document_has_the_keys_that_others_build_on(summed: Summed) -> None:
     assert {"bytes", "peak_rss_bytes", "macs", "parameters", "parity_steps"} <= set(document)
 
 
+def test_what_files_compress_to_is_a_line_of_its_own_where_it_is_known(summed: Summed) -> None:
+    summary = summed(0.5)
+    assert "artifact, by zlib" not in [row.label for row in summary.rows()]
+    baseline, artifact = (
+        replace(each, compressed_bytes=count)
+        for each, count in ((summary.baseline, 1_000_000), (summary.artifact, 100_000))
+    )
+    known = replace(summary, baseline=baseline, artifact=artifact)
+    row = {row.label: row for row in known.rows()}["artifact, by zlib"]
+    assert (row.baseline, row.artifact, row.change) == ("977 KiB", "97.7 KiB", "10.0x smaller")
+    assert known.to_json()["compressed_bytes"] == {"baseline": 1_000_000, "artifact": 100_000}
+
+
 def test_one_report_or_two_are_text_on_their_own(reported: Reported) -> None:
     alone = latency_text({"out/a": reported([[2_000_000] * 300])}).splitlines()
     assert alone[0].split() == ["out/a"]

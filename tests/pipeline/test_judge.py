@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def test_the_numbers_are_those_of_the_artifacts(judged: Any, open_workshop: Call
     assert summary.flips == float((before != after).mean())
     assert summary.artifact.evaluation.samples == len(labels) == 300
     assert summary.artifact.total_bytes == artifact.main.stat().st_size
+    assert summary.artifact.compressed_bytes == len(zlib.compress(artifact.main.read_bytes()))
     assert (summary.artifact.coverage.quantized, summary.baseline.coverage.quantized) == (3, 0)
     assert summary.parity is not None
     assert summary.comparison.low <= summary.comparison.ratio <= summary.comparison.high

@@ -136,6 +136,7 @@ def test_single_weights_are_pruned_everywhere_and_the_plan_says_what_comes_of_it
     remark = "tensorrt's kernels compute with zeros as with any number: the artifact is smaller when compressed, not"
     assert steps["prune-elements"].remark.startswith(remark)
     assert f"     note: {remark}" in found.to_text()
+    assert found.remarks == (f"prune-elements: {steps['prune-elements'].remark}",)
     document = {step["pass"].partition("{")[0]: step for step in found.to_json()["steps"]}
     assert document["prune-elements"]["remark"] == steps["prune-elements"].remark
     assert "remark" not in document["recover"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edgewright.ir.errors import InputError, StepError
 from edgewright.ir.progress import Silent
-from edgewright.pipeline.store import Store, default_root
+from edgewright.pipeline.store import Store, compressed_size, default_root
 
 
 def fill(text: str) -> Any:
@@ -24,6 +25,14 @@ def test_an_entry_is_found_again(tmp_path: Path) -> None:
     folder = store.put("steps", "key", fill("text"))
     assert store.find("steps", "key") == folder
     assert (folder / "file").read_text() == "text"
+
+
+def test_the_size_of_a_compressed_file_is_zlibs_and_zeros_take_next_to_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(2**21 + 5) + b"some text")
+    assert compressed_size(file) == len(zlib.compress(file.read_bytes()))
+    file.write_bytes(bytes(2**21 + 5))
+    assert compressed_size(file) == len(zlib.compress(bytes(2**21 + 5))) < 2**12
 
 
 def test_json_results(tmp_path: Path) -> None:
