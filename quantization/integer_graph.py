@@ -212,6 +212,14 @@ def _pooled(rewriting: _Rewriting, node: Any, out: Codes) -> Node | None:
     return rewriting.call(integer_sums.window_means, sums, count, data.zero_point, out.placing)
 
 
+def _resized(rewriting: _Rewriting, node: Any, out: Codes) -> Node | None:
+    """An image in another size (resize_bilinear.cc)."""
+    data = read(node.args[0])
+    if data is None or not data.has_grid_of(out):
+        return None
+    return rewriting.call(integer_sums.resized, data.node, *_sizes(node)[2:], bool(node.args[2]))
+
+
 def _leaky(rewriting: _Rewriting, node: Any, out: Codes) -> Node | None:
     """A leaky ReLU, whose two multipliers are worked out in float32 (activations.cc)."""
     data = read(node.args[0])
@@ -257,5 +265,6 @@ _FORMS: Mapping[str, _Form] = {
     **dict.fromkeys(("add", "sub"), _sum),
     **dict.fromkeys(("mean", "adaptive_avg_pool2d"), _mean),
     "avg_pool2d": _pooled,
+    "upsample_bilinear2d": _resized,
     "leaky_relu": _leaky,
 }

@@ -18,6 +18,8 @@ ADDEND_BITS = 20
 """Terms of a sum are raised by so many bits before they are rescaled."""
 VECTOR_CHANNELS = 16
 """How many channels vector instructions average at a time; what is left over is averaged one by one."""
+UNIT = 1 << 10
+"""Places between two values are counted in so many parts."""
 Placing = tuple[int, int, int]
 
 
@@ -62,6 +64,36 @@ def leaky(codes: Tensor, zero_point: int, above: tuple[int, int], below: tuple[i
     values = codes.long() - zero_point
     higher, lower = (multiplied(values, *each, Ties.AWAY) for each in (above, below))
     return _placed(higher.where(values >= 0, lower), placing)
+
+
+def resized(codes: Tensor, height: int, width: int, is_aligned: bool) -> Tensor:
+    """Images (N, C, H, W) in another size, by the nearest codes (internal/reference/resize_bilinear.h)."""
+    import torch
+
+    values = codes.long()
+    for axis, size in ((2, height), (3, width)):
+        lower, upper, parts = _places(values.shape[axis], size, is_aligned)
+        part = torch.tensor(parts).reshape([-1, 1] if axis == 2 else [-1])
+        before, behind = (values.index_select(axis, torch.tensor(each)) for each in (lower, upper))
+        values = before * (UNIT - part) + behind * part
+    means = values.sign() * ((values.abs() + UNIT * UNIT // 2) // (UNIT * UNIT))
+    return means.to(torch.int8)
+
+
+def _places(count: int, size: int, is_aligned: bool) -> tuple[list[int], list[int], list[int]]:
+    """For each of `size` places between `count` values: the one before, the one behind, and how far it is from before.
+
+    `is_aligned`: the first and the last places are the first and the last values.
+    """
+    if is_aligned and size > 1:
+        step, first = ((count - 1) * UNIT + (size - 1) // 2) // (size - 1), 0
+    else:
+        step = (count * UNIT + size // 2) // size
+        first = 0 if is_aligned else step // 2 - UNIT // 2
+    places = [first + step * index for index in range(size)]
+    lower = [min(max(place, 0) // UNIT, count - 1) for place in places]
+    upper = [min((place + UNIT - 1) // UNIT, count - 1) for place in places]
+    return lower, upper, [place - UNIT * each for place, each in zip(places, lower, strict=True)]
 
 
 def _placed(values: Tensor, placing: Placing) -> Tensor:

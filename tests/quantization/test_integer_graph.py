@@ -50,7 +50,7 @@ class Residual(nn.Module):
 
 
 class Scenes(nn.Module):
-    """Pooling, channels weighed by their means, nearest neighbours, a concatenation, and activations with a form."""
+    """Pooling, channels weighed by their means, both ways of upsampling, a concatenation, and activations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,8 @@ class Scenes(nn.Module):
         right = functional.max_pool2d(functional.hardswish(self.second(x)), 2)
         weights = torch.sigmoid(self.excite(right.mean((2, 3), keepdim=True)))
         x = torch.cat([left, functional.interpolate(functional.avg_pool2d(right * weights, 2), scale_factor=2)], 1)
-        return torch.tanh(self.head(self.third(x)))
+        x = functional.interpolate(self.third(x), scale_factor=2, mode="bilinear")
+        return torch.tanh(self.head(x))
 
 
 class Attention(nn.Module):

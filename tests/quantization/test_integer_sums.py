@@ -12,6 +12,7 @@ from edgewright.quantization.integer_sums import (
     image_means,
     leaky,
     rescaled,
+    resized,
     term,
     window_means,
 )
@@ -66,3 +67,12 @@ def test_means_over_images_put_ties_elsewhere_in_whole_vectors(is_vector: bool) 
 def test_a_leaky_relu_has_two_multipliers() -> None:
     found = leaky(codes(-7, 1, 9, 127), 1, pair(1.0), pair(0.25), (-2, -128, 100))
     assert found.tolist() == [-4, -2, 6, 100]
+
+
+def test_an_image_in_another_size_lies_between_the_nearest_codes() -> None:
+    row = codes(0, 100).reshape(1, 1, 1, 2)
+    assert resized(row, 1, 4, False).flatten().tolist() == [0, 25, 75, 100]
+    assert resized(row, 1, 3, True).flatten().tolist() == [0, 50, 100]
+    assert resized(row, 2, 1, True).flatten().tolist() == [0, 0]
+    halves = codes(-1, -2, 1, 2).reshape(1, 2, 2, 1)
+    assert resized(halves, 3, 1, True).flatten().tolist() == [-1, -2, -2, 1, 2, 2]
