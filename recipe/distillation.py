@@ -74,8 +74,8 @@ class Distill(Training):
     attention: Layers = ()
     relational: bool = False
     contrast: bool = False
-    hint_weight: float = Field(default=100.0, gt=0)
-    attention_weight: float = Field(default=1000.0, gt=0)
+    hint_weight: float = Field(default=1.0, gt=0)
+    attention_weight: float = Field(default=100.0, gt=0)
     relational_weight: float = Field(default=25.0, gt=0)
     contrast_weight: float = Field(default=0.8, gt=0)
 

@@ -31,8 +31,9 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "soft labels alone": {"alpha": 1.0},
     "soft labels, temperature 1": {"temperature": 1.0},
     "soft labels, hints": {"hints": LAYERS},
-    "soft labels, hints of weight 1": {"hints": LAYERS, "hint_weight": 1.0},
+    "soft labels, hints of weight 100": {"hints": LAYERS, "hint_weight": 100.0},
     "soft labels, attention": {"attention": LAYERS},
+    "soft labels, attention of weight 1000": {"attention": LAYERS, "attention_weight": 1000.0},
     "soft labels, relations": {"relational": True},
     "soft labels, contrast": {"contrast": True},
 }

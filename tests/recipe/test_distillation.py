@@ -8,6 +8,7 @@ import pytest
 from edgewright.ir.errors import InputError
 from edgewright.recipe.distillation import Distill, Teacher
 from edgewright.recipe.schema import load_recipe
+from edgewright.training.feature_terms import FeatureOptions
 
 
 @pytest.fixture
@@ -70,3 +71,9 @@ def test_what_cannot_be_asked_for_is_said(text: str, message: str, distill: Any)
     with pytest.raises(InputError) as caught:
         distill(text)
     assert message in str(caught.value)
+
+
+def test_features_count_as_much_as_where_no_recipe_says() -> None:
+    defaults = FeatureOptions()
+    assert {name: getattr(Distill(), name) for name in FeatureOptions.__dataclass_fields__} == vars(defaults)
+    assert defaults.hint_weight <= defaults.attention_weight <= 100  # more holds a pruned student back

@@ -66,7 +66,7 @@ def test_adapters_begin_where_they_bring_features_nearest(networks: ModuleType) 
 
 def test_attention_needs_nothing_that_learns(pair: Any) -> None:
     (term,) = terms_for(FeatureOptions(attention=("second=first",)), *pair, (IMAGES,))
-    assert (term.compare, term.helpers, term.weight) == (attention_loss, (), 1000.0)
+    assert (term.compare, term.helpers, term.weight) == (attention_loss, (), 100.0)
     assert loss_of(term, *pair) > 0
 
 
