@@ -29,6 +29,8 @@ import _torchvision
 
 TARGETS = ("nvidia-rtx-ampere", "nvidia-rtx-ada", "nvidia-rtx-blackwell")
 DIGITS = "digits"
+EVERY_TARGET = (*TARGETS, "nvidia-jetson-orin", "nvidia-hopper", "nvidia-t4")
+"""Of the last three, which TensorRT 10 builds for, the builder is asked about the next GPU below, or about none."""
 OF_CIFAR = ("resnet20_cifar10jpeg_derived", "resnet56_cifar10")
 OF_TORCHVISION = ("mobilenet_v2", "resnet50", "efficientnet_b0")
 NETWORKS = (DIGITS, *OF_CIFAR, *OF_TORCHVISION)
@@ -37,9 +39,9 @@ OTHERS = ("fp16", "bf16", "fp8")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits" / "recipe.yaml"
 SAMPLES = 8
 LEGEND = (
-    "The model: INT8, with float16 around it. fp16, bf16, fp8: whether the builder builds the same network so; a dash"
-    " where it refuses, as the profile says. Why each other layer is not wanted in INT8 stands in the JSON file. No"
-    " engine was run."
+    "The model: INT8, with float16 around it. Built for: the compute capability that the builder was asked about. fp16,"
+    " bf16, fp8: whether it builds the same network so; a dash where it refuses, as the profile says, or is not asked."
+    " Why each other layer is not wanted in INT8 stands in the JSON file. No engine was run."
 )
 Row = dict[str, Any]
 
@@ -57,7 +59,7 @@ def main() -> None:
         print(f"not run: TensorRT for RTX is not installed; {verdict.HOW}")
         return
     wanted = options.network or (QUICK if options.quick else NETWORKS)
-    rows = verdicts(DIGITS, example(), 32, channels=1) if DIGITS in wanted else []
+    rows = verdicts(DIGITS, example(), 32, channels=1, targets=EVERY_TARGET) if DIGITS in wanted else []
     if any(name in OF_CIFAR for name in wanted):
         _cifar.end_without(options.data)
     for name in (name for name in OF_CIFAR if name in wanted):
@@ -76,13 +78,13 @@ def example() -> Any:
     return source.load_model(schema.load_recipe(EXAMPLE))
 
 
-def verdicts(name: str, network: Any, side: int, channels: int = 3) -> list[Row]:
+def verdicts(name: str, network: Any, side: int, channels: int = 3, targets: tuple[str, ...] = TARGETS) -> list[Row]:
     """A row for each profile; the network is quantized once, for all of them want the same."""
     from edgewright.ir.errors import StepError
     from edgewright.targets import load_target
 
     state, rows = quantized(network, side, channels), []
-    for target in map(load_target, TARGETS):
+    for target in map(load_target, targets):
         with tempfile.TemporaryDirectory(prefix="edgewright-verdicts-") as folder:
             start = time.perf_counter()
             try:
@@ -103,6 +105,7 @@ def judged(state: Any, target: Any, folder: Path) -> Row:
     said = document["builder"]
     return {
         "version": said["version"],
+        "built_for": said["built_for"],
         "is_built": said["is_built"],
         "layers": emitted.coverage.eligible,
         "wanted": len(document["int8_wanted"]),
@@ -118,16 +121,22 @@ def judged(state: Any, target: Any, folder: Path) -> Row:
 
 
 def in_type(kind: str, document: Any, target: Any, folder: Path) -> bool | None:
-    """Whether the builder builds the network in another type; None where it refuses what the profile does not have."""
+    """Whether the builder builds the network in another type; None where it refuses what the profile does not have.
+
+    None, too, where it is asked nothing.
+    """
     from edgewright.runtimes.tensorrt_build import settings, verdict
 
+    built_for = settings.stand_in(target.gpu)
+    if not built_for:
+        return None
     if kind == "fp16":
         return bool(document["beside"]["model.fp16.onnx"]["is_built"])
     file = folder / f"model.{kind}.onnx"
     convert = _other_types.to_bfloat16 if kind == "bf16" else _other_types.to_fp8
     convert(folder / ("model.fp16.onnx" if kind == "bf16" else "model.int8.onnx"), file)
-    built_for, line = target.gpu.compute_capability, target.gpu.runtime_line
-    found = verdict.ask(settings.Settings(file.name, {}, (), built_for, line, build_for=built_for), folder)
+    asked = settings.Settings(file.name, {}, (), built_for, target.gpu.runtime_line, build_for=built_for)
+    found = verdict.ask(asked, folder)
     return None if not found.is_built and kind not in target.gpu.precisions else found.is_built
 
 
@@ -156,7 +165,8 @@ def quantized(network: Any, side: int, channels: int = 3) -> Any:
 
 def write(rows: list[Row], is_quick: bool) -> None:
     """The results as JSON and as a table."""
-    headers = ["network", "profile", "verdict", "INT8 by the builder's log", "wanted", "of", "model", "engine", *OTHERS]
+    counted = "INT8 by the builder's log"
+    headers = ["network", "profile", "built for", "verdict", counted, "wanted", "of", "model", "engine", *OTHERS]
     text = _measure.table(headers, [line(row) for row in rows])
     text += f"\n\n{LEGEND}"
     made = _measure.origin("onnx", "torch", "tensorrt-rtx-cu13-bindings")
@@ -165,12 +175,12 @@ def write(rows: list[Row], is_quick: bool) -> None:
 
 def line(row: Row) -> list[str]:
     if "error" in row:
-        return [row["network"], row["target"], row["error"], *[""] * (5 + len(OTHERS))]
-    verdict = "builds" if row["is_built"] else "refused"
-    counts = [str(row[key]) for key in ("int8", "wanted", "layers")]
-    sizes = [f"{row[key] / 2**20:.1f} MiB" for key in SIZES]
+        return [row["network"], row["target"], "", row["error"], *[""] * (5 + len(OTHERS))]
+    verdict = "not asked" if not row["built_for"] else "builds" if row["is_built"] else "refused"
+    counts = [str(row["int8"]) if row["built_for"] else "-", *(str(row[key]) for key in ("wanted", "layers"))]
+    sizes = [f"{row[key] / 2**20:.1f} MiB" if row[key] else "-" for key in SIZES]
     others = ["-" if row["others"][kind] is None else "builds" if row["others"][kind] else "refused" for kind in OTHERS]
-    return [row["network"], row["target"], verdict, *counts, *sizes, *others]
+    return [row["network"], row["target"], row["built_for"] or "-", verdict, *counts, *sizes, *others]
 
 
 SIZES = ("model_bytes", "engine_bytes")

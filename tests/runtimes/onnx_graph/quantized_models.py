@@ -168,9 +168,17 @@ def of_bfloat16() -> onnx.ModelProto:
 def with_computed_scale(where: str = "both") -> onnx.ModelProto:
     """A convolution whose input has the scale that its largest value asks for; the quantize node alone, or the other.
 
-    Where `where` is "constant", the scale is computed of a stored value.
+    Where `where` is "constant", the scale is computed of a stored value; where it is "weights", theirs are.
     """
     builder = Builder()
+    if where == "weights":
+        given = builder.rounded("x", "given")
+        builder.node("ReduceMax", ["x"], "largest", keepdims=0)
+        builder.node("Mul", ["largest", builder.store("each", _PER_CHANNEL.astype(np.float32))], "scale")
+        kept = [builder.store("w", integers(CHANNELS, CHANNELS, 3, 3)), "scale"]
+        kept.append(builder.store("zero", np.zeros(CHANNELS, np.int8)))
+        builder.node("Conv", [given, builder.node("DequantizeLinear", kept, "stored", axis=0)], "y", name="conv3")
+        return builder.model([1, CHANNELS, 8, 8])
     largest = builder.store("six", np.float32(6)) if where == "constant" else "largest"
     if where != "constant":
         builder.node("ReduceMax", ["x"], largest, keepdims=0)

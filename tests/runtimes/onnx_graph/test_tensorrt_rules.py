@@ -178,13 +178,15 @@ def test_operators_on_integers_are_refused_by_name(quantized_models: ModuleType,
 @pytest.mark.parametrize(("where", "is_refused"), [
     ("both", True),
     ("dequantize", True),
+    ("weights", True),
     ("quantize", False),
     ("constant", False),
 ])  # fmt: skip
 def test_a_dequantize_nodes_scale_must_be_stored(
     where: str, is_refused: bool, quantized_models: ModuleType, linted: Linter
 ) -> None:
-    why = "refused: conv3: its input: the scale is computed at run time; TensorRT wants it stored"
+    what = "weights" if where == "weights" else "input"
+    why = f"refused: conv3: its {what}: the scale is computed at run time; TensorRT wants it stored"
     assert linted(quantized_models.with_computed_scale(where)) == ([why] if is_refused else [])
 
 
