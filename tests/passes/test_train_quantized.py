@@ -135,6 +135,26 @@ def test_what_was_trained_is_what_is_inserted(
 
 
 @pytest.mark.parametrize("method", ["lsq", "moving-average"])
+def test_two_processes_that_take_a_step_in_parts_train_what_is_inserted(
+    method: str, networks: ModuleType, steps: Any, carry_out: Any, context: Any
+) -> None:
+    found = steps(load_target("x86-avx2"), {"method": method, "processes": 2, "parts": 2})
+    training, insert = found[-2:]
+    state = until_trained(carry_out, trained_network(networks, "Residual"), found, context)
+    before = loss(manager.run(insert, state, context).callable_module())
+    after = manager.run(training, state, context)
+    trained, result = training.trained(state, context)
+    assert result.best_epoch > 0
+    inferences = int(trained.network.steps) / result.best_epoch  # of the first process, in each of its epochs
+    assert training._freeze_step(context) == pytest.approx(0.8 * 2 * inferences, abs=2)
+    inserted = manager.run(insert, after, context).callable_module()
+    assert loss(inserted) < before
+    given = samples(64, seed=9)[0]
+    with torch.no_grad():
+        assert torch.equal(trained.network(given), inserted(given))
+
+
+@pytest.mark.parametrize("method", ["lsq", "moving-average"])
 def test_training_wins_back_what_four_bits_for_a_whole_tensor_lose(
     method: str, networks: ModuleType, steps: Any, carry_out: Any, context: Any
 ) -> None:

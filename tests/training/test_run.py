@@ -154,3 +154,26 @@ def test_a_loss_that_stops_being_finite_leaves_the_best_weights(trained: Any) ->
         trained(module, options)
     assert same(module.state_dict(), before)
     assert not module.training
+
+
+ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+
+@ON_A_GPU
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_gpu_trains_in_every_precision_and_hands_the_network_back(precision: Any, trained: Any) -> None:
+    options = replace(OPTIONS, precision=precision)
+    first, weights = trained(drawing(), options, scratch="first")
+    assert first.loss_after < first.loss_before
+    assert {tensor.device.type for tensor in weights.values()} == {"cpu"}
+    with pytest.raises(InputError, match="the disk is gone"):
+        trained(drawing(), options, Points(fuse=130), "second")
+    second, again = trained(drawing(), options, scratch="second")
+    assert second == first
+    assert same(again, weights)
+
+
+@ON_A_GPU
+def test_on_a_gpu_one_process_trains(trained: Any) -> None:
+    with pytest.raises(InputError, match="processes: expected 1, got 2 on cuda, which only one process trains on"):
+        trained(plain(), replace(OPTIONS, processes=2))
