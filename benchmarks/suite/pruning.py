@@ -1,10 +1,11 @@
-"""ResNet20 at half its multiply-accumulates and in INT8: edgewright's pruning beside torch-pruning's magnitude pruner.
+"""ResNet20 at half its multiply-accumulates and in INT8: edgewright's ways of pruning beside torch-pruning's.
 
     python benchmarks/suite/pruning.py [--quick] [--data FOLDER] [--target NAME] [--seeds N] [--epochs N]
 
 All pruned networks get the same recovery (edgewright's training loop), then the same quantization and emission.
-Accuracy is that of the artifacts in onnxruntime, latency is taken in turns in one thread. A run that was killed goes on
-from its checkpoints in out/pruning beside this file. Writes results/pruning.md and pruning.json.
+Ways that train while they prune train as much as there is of recovery. Accuracy is that of the artifacts in
+onnxruntime, latency is taken in turns in one thread. A run that was killed goes on from its checkpoints in out/pruning
+beside this file. Writes results/pruning.md and pruning.json.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import bisect
 import copy
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ import _cifar
 import _measure
 import numpy as np
 
-NETWORK, PART = "resnet20_cifar10jpeg_derived", 0.5
+NETWORK, PART, ZEROS = "resnet20_cifar10jpeg_derived", 0.5, 0.8
 LATENCY_SLACK, STANDARD_ERRORS = 1.05, 2
 """Not worse: latency within 5 % and no interval that excludes equality; accuracy within two standard errors."""
 Prune = Callable[[Any, argparse.Namespace], Any]
+"""From a network to the state that it is in once pruned."""
 
 
 @dataclass
@@ -41,6 +44,8 @@ class Row:
     macs: float = 0.0
     at_once: float | None = None
     """The accuracy right after pruning, before any recovery, in torch."""
+    kib: tuple[float, float] = (0.0, 0.0)
+    """The first seed's artifact, and what zlib makes of it."""
     times: _measure.Numbers = field(default_factory=lambda: np.zeros(0))
     """Nanoseconds of the first seed's artifact, in turns with the other rows'."""
     correct: _measure.Numbers = field(default_factory=lambda: np.zeros(0))
@@ -64,12 +69,22 @@ def main() -> None:
     options.epochs = options.epochs or (0.1 if options.quick else 1.0)
     options.images = 2000 if options.quick else 10_000
     rows = [Row("not pruned", "float32", quantized=False), Row("not pruned", "INT8")]
-    ours = [Row("edgewright", criterion, by_edgewright(criterion)) for criterion in ("l2", "taylor")]
+    half: dict[str, Any] = {"flops": PART}
+    in_steps = {"steps": 4, "schedule": "cubic", "recover_epochs": options.epochs}
+    learned = {"regularize_epochs": options.epochs}
+    ours = [Row("edgewright", criterion, by_edgewright(**half, criterion=criterion)) for criterion in ("l2", "taylor")]
+    others = [
+        Row("edgewright", "slimming", by_edgewright(**half, **learned, criterion="slimming")),
+        Row("edgewright", "group-l2", by_edgewright(**half, **learned, criterion="group-l2")),
+        Row("edgewright", "l2 in 4 cubic steps", by_edgewright(**half, **in_steps)),
+        Row("edgewright", "blocks", by_edgewright(**half, granularity="block")),
+        Row("edgewright", f"{ZEROS:.0%} of single weights", by_edgewright(granularity="element", weights=ZEROS)),
+    ]
     theirs = [
         Row("torch-pruning", "all layers but the last", by_torch_pruning(only_inner=False)),
         Row("torch-pruning", "first convolutions of blocks only", by_torch_pruning(only_inner=True)),
     ]
-    rows += [*ours, *theirs]
+    rows += [*ours, *others, *theirs]
     measure(rows, options)
     write(rows, ours, theirs, options)
 
@@ -80,11 +95,13 @@ def measure(rows: list[Row], options: argparse.Namespace) -> None:
     sessions = []
     with tempfile.TemporaryDirectory() as folder:
         for number, row in enumerate(rows):
-            pruned = row.prune(copy.deepcopy(network), options) if row.prune else network
-            row.widths, row.macs = widths(pruned), macs(pruned) / macs(network)
-            row.at_once = accuracy(pruned, samples) if row.prune else None
+            pruned = row.prune(copy.deepcopy(network), options) if row.prune else state_of(network)
+            row.widths, row.macs = widths(pruned.module), macs(pruned.module) / macs(network)
+            row.at_once = accuracy(pruned.module, samples) if row.prune else None
             seeds = range(options.seeds if row.prune else 1)
-            own = [artifact(row, pruned, seed, options, Path(folder) / f"{number}-{seed}") for seed in seeds]
+            files = [artifact(row, pruned, seed, options, Path(folder) / f"{number}-{seed}") for seed in seeds]
+            row.kib = (files[0].stat().st_size / 1024, len(zlib.compress(files[0].read_bytes())) / 1024)
+            own = [_measure.session(file) for file in files]
             row.correct = np.stack([correct(runner, samples, options.images) for runner in own])
             sessions.append(own[0])
             print(f"{row.name}: {row.widths}: {np.mean(row.correct):.2%}", file=sys.stderr)
@@ -93,18 +110,21 @@ def measure(rows: list[Row], options: argparse.Namespace) -> None:
         row.times = times
 
 
-def by_edgewright(criterion: str) -> Prune:
-    """What a recipe with `prune: {flops: 0.5, criterion: ...}` does on the target, all else at its defaults."""
+def by_edgewright(**keys: Any) -> Prune:
+    """What a recipe with `prune: {keys}` does on the target, all else at its defaults."""
 
     def prune(network: Any, options: argparse.Namespace) -> Any:
+        from edgewright.passes.prune_blocks import PruneBlocks
         from edgewright.passes.prune_channels import PruneChannels
-        from edgewright.recipe import schema
+        from edgewright.passes.prune_elements import PruneElements
+        from edgewright.recipe.pruning import Prune as Asked
+        from edgewright.recipe.schema import Compress, Recipe
         from edgewright.targets import load_target
 
-        asked = schema.Prune(flops=PART, criterion=criterion)  # type: ignore[arg-type]
-        recipe: Any = schema.Recipe.model_construct(compress=schema.Compress(prune=asked))
-        step: Any = PruneChannels.for_target(load_target(options.target), recipe)
-        return step.run(state_of(network), context(options, Path(), 0)).module
+        recipe: Any = Recipe.model_construct(compress=Compress(prune=Asked(**keys)))
+        kinds: tuple[Any, ...] = (PruneChannels, PruneElements, PruneBlocks)
+        (step,) = (found for kind in kinds if (found := kind.for_target(load_target(options.target), recipe)))
+        return step.run(state_of(network), context(options, scratch(), 0))
 
     return prune
 
@@ -142,13 +162,13 @@ def by_torch_pruning(*, only_inner: bool) -> Prune:
         percents = range(20, 71)
         first = bisect.bisect_left(percents, -PART, key=lambda percent: -macs(at_ratio(network, percent / 100)) / whole)
         tried = [at_ratio(network, percent / 100) for percent in percents[max(0, first - 1) : first + 1]]
-        return min(tried, key=lambda pruned: abs(macs(pruned) / whole - PART))
+        return state_of(min(tried, key=lambda pruned: abs(macs(pruned) / whole - PART)))
 
     return prune
 
 
-def artifact(row: Row, pruned: Any, seed: int, options: argparse.Namespace, out: Path) -> Any:
-    """A session of what becomes of the network: recovered where it was pruned, quantized where the row says so."""
+def artifact(row: Row, pruned: Any, seed: int, options: argparse.Namespace, out: Path) -> Path:
+    """The file of what becomes of the network: recovered where it was pruned, quantized where the row says so."""
     from edgewright.passes import manager
     from edgewright.passes.calibrate import Calibrate
     from edgewright.passes.export import Export
@@ -162,21 +182,20 @@ def artifact(row: Row, pruned: Any, seed: int, options: argparse.Namespace, out:
     out.mkdir()
     target = load_target(options.target)
     recipe: Any = Recipe.model_construct(compress=Compress(quantize=Quantize() if row.quantized else None))
-    network = recovered(pruned, seed, options) if row.prune else pruned
-    state = state_of(network)
+    state = recovered(pruned, seed, options) if row.prune else pruned
     steps: list[Any] = [Export(), FoldBatchnorm()]
     steps += [kind.for_target(target, recipe) for kind in (Calibrate, InsertQuantization) if row.quantized]
     for step in steps:
         state = manager.run(step, state, context(options, out, seed))
-    return _measure.session(out / OnnxEmitter().emit(state, target, out).main)
+    return out / OnnxEmitter().emit(state, target, out).main
 
 
 def recovered(pruned: Any, seed: int, options: argparse.Namespace) -> Any:
-    """A trained copy; a run that is stored in out/ under its weights, options and seed is gone on with."""
+    """A trained copy, with its zeros held; a run stored in out/ under its weights, options and seed is gone on with."""
     from edgewright.ir.progress import Silent
+    from edgewright.ir.zeros import held_weights
     from edgewright.training.loop import TrainingOptions, train
 
-    plain, augmented = _cifar.Samples(options.data, "train"), _cifar.Samples(options.data, "train", augmented=True)
     how = TrainingOptions(
         epochs=options.epochs,
         optimizer="adamw",
@@ -186,18 +205,28 @@ def recovered(pruned: Any, seed: int, options: argparse.Namespace) -> Any:
         warmup=0.05,
         patience=None,
     )
-    network, scratch = copy.deepcopy(pruned), _measure.OUT / "pruning"
-    scratch.mkdir(parents=True, exist_ok=True)
-    data: Any = _cifar.Splits(plain, train=augmented)
-    train(network, data, "classification", how, seed=seed, scratch=scratch, progress=Silent())
-    return network
+    network, masked = copy.deepcopy(pruned.module), held_weights(pruned)
+    where: dict[str, Any] = {"scratch": scratch(), "progress": Silent()}
+    train(network, splits(options), "classification", how, seed=seed, masked=masked, **where)
+    return replace(pruned, module=network)
+
+
+def scratch() -> Path:
+    folder = _measure.OUT / "pruning"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def splits(options: argparse.Namespace) -> Any:
+    """The images of the train split, augmented where they are trained on."""
+    plain, augmented = _cifar.Samples(options.data, "train"), _cifar.Samples(options.data, "train", augmented=True)
+    return _cifar.Splits(plain, train=augmented)
 
 
 def context(options: argparse.Namespace, scratch: Path, seed: int) -> Any:
     from edgewright.passes.contract import Context
 
-    data: Any = _cifar.Splits(_cifar.Samples(options.data, "train"))
-    return Context(data, "classification", seed, scratch, lambda text: None)
+    return Context(splits(options), "classification", seed, scratch, lambda text: None)
 
 
 def state_of(network: Any) -> Any:
@@ -221,10 +250,16 @@ def accuracy(network: Any, samples: _cifar.Samples, count: int = 2000) -> float:
 
 
 def widths(network: Any) -> str:
-    """The widths of the convolutions of each stage, those within the blocks after those between them."""
+    """The widths of the convolutions of each stage, those within the blocks after those between them; 0: no block."""
+
+    def width(block: Any, layer: str) -> int:
+        found = dict(block.named_children()).get(layer)
+        return found.out_channels if found else 0
+
     stages = (network.layer1, network.layer2, network.layer3)
-    inner = ["/".join(str(block.conv1.out_channels) for block in stage) for stage in stages]
-    return " ".join(f"{stage[0].conv2.out_channels}({own})" for stage, own in zip(stages, inner, strict=True))
+    inner = ["/".join(str(width(block, "conv1")) for block in stage) for stage in stages]
+    outer = [max(width(block, "conv2") for block in stage) for stage in stages]
+    return " ".join(f"{width}({own})" for width, own in zip(outer, inner, strict=True))
 
 
 def macs(network: Any) -> float:
@@ -260,9 +295,10 @@ def write(rows: list[Row], ours: list[Row], theirs: list[Row], options: argparse
         seeds = " ".join(f"{part:.2%}" for part in row.correct.mean(1))
         speed = [f"{np.median(row.times) / 1e6:.3f}", f"{ratio:.3f} ({low:.3f} to {high:.3f})"]
         at_once = "" if row.at_once is None else f"{row.at_once:.1%}"
-        figures = [f"{row.macs:.3f}", *speed, at_once, seeds, f"{row.correct.mean():.2%}"]
+        size = [f"{kib:.0f}" for kib in row.kib]
+        figures = [f"{row.macs:.3f}", *size, *speed, at_once, seeds, f"{row.correct.mean():.2%}"]
         lines.append([row.who, row.how, row.widths, *figures])
-    headers = ["by", "how", "widths: stage (within its blocks)", "MACs", "ms", "of float's ms"]
+    headers = ["by", "how", "widths: stage (within its blocks)", "MACs", "KiB", "by zlib", "ms", "of float's ms"]
     headers += ["top-1 unrecovered", "top-1 by seed", "top-1"]
     claims = []
     for one in ours:
@@ -271,9 +307,10 @@ def write(rows: list[Row], ours: list[Row], theirs: list[Row], options: argparse
             claims.append([one.how, other.how, latency, top1, "not worse" if is_fine else "worse"])
     claim_headers = ["edgewright", "torch-pruning", "latency", "top-1, paired", "verdict"]
     text = (
-        f"{NETWORK}, half its multiply-accumulates pruned, {options.epochs:g} epochs of recovery on 10,000 images"
-        f" (AdamW, the same for all), INT8 as {options.target} wants it; {options.images} test images; one thread, in"
-        f" turns.\n\n{_measure.table(headers, lines)}\n\nEdgewright beside torch-pruning (95 % interval of the"
+        f"{NETWORK}, half its multiply-accumulates pruned (or {ZEROS:.0%} of its single weights),"
+        f" {options.epochs:g} epochs of recovery on 10,000 images (AdamW, the same for all), INT8 as"
+        f" {options.target} wants it; {options.images} test images; one thread, in turns."
+        f"\n\n{_measure.table(headers, lines)}\n\nEdgewright beside torch-pruning (95 % interval of the"
         " latency ratio; standard error of the difference of top-1, the larger of that over images and that over"
         f" seeds):\n\n{_measure.table(claim_headers, claims)}"
     )
@@ -283,6 +320,8 @@ def write(rows: list[Row], ours: list[Row], theirs: list[Row], options: argparse
             "how": row.how,
             "widths": row.widths,
             "macs": row.macs,
+            "kib": row.kib[0],
+            "kib_compressed": row.kib[1],
             "top1_unrecovered": row.at_once,
             "ms": float(np.median(row.times)) / 1e6,
             "top1": row.correct.mean(1).tolist(),
