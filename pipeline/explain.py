@@ -26,7 +26,6 @@ from .planning import baseline_plan, plan
 from .workshop import Workshop
 
 if TYPE_CHECKING:
-
     from ..benchmarks.latency import LatencyReport
     from ..devices.contract import Device
     from ..ir.progress import Progress
