@@ -9,8 +9,8 @@ import torch
 from edgewright.training.seeds import mix, seed_everything
 
 
-def drawn(seed: int, step: int) -> tuple[float, float, float]:
-    seed_everything(seed, step)
+def drawn(seed: int, step: int, rank: int = 0) -> tuple[float, float, float]:
+    seed_everything(seed, step, rank)
     return random.random(), float(np.random.random()), float(torch.rand(()))
 
 
@@ -18,7 +18,7 @@ def test_every_generator_draws_the_same_for_a_seed_and_a_step() -> None:
     first = drawn(0, 5)
     torch.rand(3), random.random(), np.random.random()
     assert drawn(0, 5) == first
-    for other in (drawn(0, 6), drawn(1, 5)):
+    for other in (drawn(0, 6), drawn(1, 5), drawn(0, 5, 1), drawn(0, 5, 2)):
         assert all(one != two for one, two in zip(first, other, strict=True))
 
 
