@@ -74,6 +74,9 @@ def place(graph: Graph, rules: Rules, keep_float: Iterable[str] = ()) -> Placeme
     while joiners := [node for node in graph.nodes if node not in chosen and _joins(node, wanted, rules, keep)]:
         chosen.update(dict.fromkeys(joiners))
         wanted = _wanted(chosen, rules, sums)
+    if rules.integer_only:
+        ends = [node for node in outputs_of(graph) if _is_available(node, wanted, rules, keep)]
+        wanted = _wanted(chosen, rules, sums, ends)
     return _placement(graph, rules, chosen, sums, wanted, left_float, keep)
 
 
@@ -125,9 +128,11 @@ def why_float(node: Node, kernels: tuple[str, ...], keep: tuple[str, ...]) -> st
     return ""
 
 
-def _wanted(chosen: Iterable[Node], rules: Rules, sums: Mapping[Node, Node]) -> dict[Node, None]:
-    """The tensors that must be in int8 for the chosen kernels; same-scale operators pass the want to their input."""
-    waiting = [*sums.values(), *(tensor for node in chosen for tensor in activations(node))]
+def _wanted(
+    chosen: Iterable[Node], rules: Rules, sums: Mapping[Node, Node], ends: Iterable[Node] = ()
+) -> dict[Node, None]:
+    """The tensors that must be in int8 for the chosen kernels, and `ends`; same-scale operators want their input so."""
+    waiting = [*ends, *sums.values(), *(tensor for node in chosen for tensor in activations(node))]
     waiting += [tail(node, rules) for node in chosen if operator(node) not in rules.float_outputs]
     wanted: dict[Node, None] = {}
     while waiting:
@@ -168,9 +173,11 @@ def _is_fused(node: Node, rules: Rules) -> bool:
     return any(operator(before) in rules.kernels and tail(before, rules) is node for before in nodes_in(node.args[0]))
 
 
-def _is_available(node: Node | None, wanted: Mapping[Node, None], rules: Rules) -> bool:
+def _is_available(node: Node | None, wanted: Mapping[Node, None], rules: Rules, keep: tuple[str, ...] = ()) -> bool:
+    """Whether the tensor is held in int8, or only moves the values of one that is; nothing in `keep` moves them."""
     while node is not None and node not in wanted:
-        node = source(node, rules)
+        is_kept = any(matches(module_names(node), pattern) for pattern in keep)
+        node = None if is_kept else source(node, rules)
     return node is not None
 
 
