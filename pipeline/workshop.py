@@ -16,7 +16,7 @@ from ..passes import manager
 from ..passes.contract import Context, ReadsNetworks
 from ..recipe import fingerprints, source
 from ..recipe.datasets import Data, load_data
-from ..runtimes import Coverage, Emitted, Limit, ModelNotes, Port, Ports, TensorNotes, emitter
+from ..runtimes import BatchRange, Coverage, Emitted, Limit, ModelNotes, Port, Ports, TensorNotes, emitter
 from . import keys
 from .keys import digest
 from .store import Store, compressed_size, sha256_of, storage_error
@@ -93,13 +93,14 @@ class Workshop:
     @cached_property
     def notes(self) -> ModelNotes:
         """What the recipe's artifacts say of themselves; nothing of inputs and outputs where it says nothing of any."""
-        about = self.recipe.about
+        about, given = self.recipe.about, self.recipe.model.batch
         told = {spec.name: about.inputs.get(spec.name) for spec in self.inputs}
         inputs = [TensorNotes() if note is None else TensorNotes(**note.model_dump()) for note in told.values()]
         return ModelNotes(
             **about.model_dump(exclude={"labels", "inputs"}),
             inputs=tuple(inputs) if about.inputs else (),
             outputs=(TensorNotes(labels=about.labels),) if about.labels else (),
+            batch=BatchRange() if given is None else BatchRange(given.min, given.best, given.max),
         )
 
     def data_print(self, split: str) -> str:
