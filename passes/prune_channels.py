@@ -197,8 +197,10 @@ class PruneChannels:
             f"{self.criterion} of {names}",
         )
         result = trainer.train(module, self.regularize.training, "regularize", objective)
-        losses = f"{result.loss_before:.4g} -> {result.loss_after:.4g}"
-        context.say(f"trained with the penalty of {self.criterion}: held-out loss and penalty {losses}")
+        penalties = f"{result.loss_before:.4g} -> {result.loss_after:.4g}"
+        context.say(f"trained with the penalty of {self.criterion}: {penalties}; {trainer.judge(module)}")
+        if result.best_epoch == 0:
+            context.progress.warn(f"{self.name}: the penalty did not fall: a larger compress.prune.regularize may help")
 
     def _tell(self, context: Context, whole: Mapping[str, str], reached: float, *, is_whole: bool) -> None:
         """What was reached, and a warning where layers had no more to give; what was taken back is said before."""

@@ -25,9 +25,11 @@ class Regularization:
 
 @dataclass(frozen=True)
 class Penalised:
-    """An objective and `strength` times a penalty, both while training and while judging: what it is for stays kept.
+    """An objective and `strength` times a penalty; weights are judged by the penalty alone, which they are to shrink.
 
-    `penalty` looks at the network that is trained, as it is when it is asked; `what` names it.
+    Judged by the loss, too, the weights of a network that was trained would stay as they are: at first all training
+    makes it a little worse on samples that it knew. `penalty` looks at the network that is trained, as it is when it is
+    asked; `what` names it.
     """
 
     objective: Objective
@@ -54,5 +56,5 @@ class Penalised:
         return self.objective.loss(network, batch, samples) + self.strength * self.penalty()
 
     def judge(self, network: Network, batch: Batch) -> Tensor:
-        """See Objective."""
-        return self.objective.judge(network, batch) + self.strength * self.penalty()
+        """See Objective: the same for every batch."""
+        return self.penalty()

@@ -252,6 +252,9 @@ def test_a_learned_criterion_trains_then_prunes(
     before = copy.deepcopy(trained.state_dict())
     state, notes = run(step, trained, tmp_path)
     assert notes[0].startswith(f"trained with the penalty of {criterion}: ")
+    before_and_after = [float(value) for value in notes[0].split(": ")[1].split(";")[0].split(" -> ")]
+    assert before_and_after[1] < before_and_after[0]
+    assert "; held-out loss " in notes[0]
     assert notes[1].endswith("asked for 50.0%")
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
     again = apply_edits(networks.Residual(), state.edits)
