@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ..devices.agent.build_engine import explain
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
 from .contract import NO_NOTES, Coverage, Emitted, ModelNotes, Reference
@@ -123,7 +124,8 @@ def _refused(judged: Mapping[str, Verdict]) -> tuple[str, ...]:
 
 
 def _told(verdict: Verdict) -> str:
-    return verdict.crash or "; ".join(f"{each.layer or 'the network'}: {each.message}" for each in verdict.refusals)
+    told = [f"{each.layer or 'the network'}: {explain(each.message)}" for each in verdict.refusals]
+    return verdict.crash or "; ".join(told)
 
 
 def _refuse_broken(findings: tuple[Finding, ...]) -> None:
