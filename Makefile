@@ -36,7 +36,7 @@ demo: $(STAMP)
 	  --target host --target arm64-cortex-a72 --target arm-cortex-m
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 check: $(STAMP)
 	$(BIN)/ruff check .
