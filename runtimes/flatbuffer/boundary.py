@@ -86,6 +86,16 @@ def drop_unused(model: Model) -> None:
     _drop_buffers(model)
 
 
+def redirect(model: Model, moved: Mapping[int, int]) -> None:
+    """Whoever named a key of `moved` in the main graph names its value."""
+    graph = model.subgraphs[0]
+    for holder in (graph, *graph.operators):
+        holder.inputs = [moved.get(index, index) for index in holder.inputs]
+    graph.outputs = [moved.get(index, index) for index in graph.outputs]
+    for side in ("inputs", "outputs"):
+        _move_signatures(model, moved, side)
+
+
 def _take_input(model: Model, tensor: Tensor) -> str:
     """The input is the integer tensor that its QUANTIZE gives; else why it stays float, empty where it is no float."""
     graph, known = model.subgraphs[0], tensors(model)
@@ -104,7 +114,7 @@ def _take_input(model: Model, tensor: Tensor) -> str:
         return f"input {tensor.name}: it is quantized in {len(grids)} ways"
     chosen, *same = [operator.outputs[0] for operator in quantizers]
     _remove(graph, quantizers)
-    _replace(model, {tensor.index: chosen, **dict.fromkeys(same, chosen)})
+    redirect(model, {tensor.index: chosen, **dict.fromkeys(same, chosen)})
     return ""
 
 
@@ -143,16 +153,6 @@ def _role(graph: Any, index: int) -> str:
 
 def _remove(graph: Any, gone: Sequence[Any]) -> None:
     graph.operators = [operator for operator in graph.operators if not any(operator is entry for entry in gone)]
-
-
-def _replace(model: Model, moved: Mapping[int, int]) -> None:
-    """Whoever named a key of `moved` in the main graph names its value."""
-    graph = model.subgraphs[0]
-    for holder in (graph, *graph.operators):
-        holder.inputs = [moved.get(index, index) for index in holder.inputs]
-    graph.outputs = [moved.get(index, index) for index in graph.outputs]
-    for side in ("inputs", "outputs"):
-        _move_signatures(model, moved, side)
 
 
 def _move_signatures(model: Model, moved: Mapping[int, int], side: str) -> None:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from .boundary import drop_unused
+from .boundary import drop_unused, redirect
 from .graph import Model, integers, kind, text
 
 _TURNS = frozenset({"TRANSPOSE", "RESHAPE"})
@@ -16,7 +16,7 @@ _MOST_AXES = 4
 
 def fold_transposes(model: Model) -> int:
     """PAD between a TRANSPOSE and its inverse, and MEAN behind one, take their values as they lie; so does what stands
-    behind both with nothing between them.
+    behind both with nothing between them, be it the end.
 
     Changes the model; returns how many operators were rid of one.
     """
@@ -47,13 +47,17 @@ def _fold(model: Model, operator: Any) -> bool:
 
 
 def _fold_inverse(model: Model, operator: Any, before: Any, axes: Sequence[int]) -> bool:
-    """Whoever reads what was turned and turned back reads what it was before."""
-    graph, turned = model.subgraphs[0], operator.outputs[0]
-    if turned in graph.outputs or not any(_are_inverse(axes, back) for back in _orders(model, operator)):
+    """Whoever reads what was turned and turned back reads what it was before; so does the caller of the graph.
+
+    An input that is handed out, and a tensor that is handed out twice, stay tensors of their own.
+    """
+    graph, turned, whole = model.subgraphs[0], operator.outputs[0], before.inputs[0]
+    if turned in graph.outputs and whole in {*graph.inputs, *graph.outputs}:
+        return False
+    if not any(_are_inverse(axes, back) for back in _orders(model, operator)):
         return False
     graph.operators = [each for each in graph.operators if each is not operator]
-    for reader in graph.operators:
-        reader.inputs = [before.inputs[0] if index == turned else index for index in reader.inputs]
+    redirect(model, {turned: whole})
     return True
 
 

@@ -336,6 +336,43 @@ def test_an_activation_behind_what_takes_none_is_a_kernel_of_its_own(integer_rul
     assert placement.groups[outer.name] != placement.groups[joined.name]
 
 
+ENDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "max_pool2d": lambda x: functional.max_pool2d(x, 2),
+    "avg_pool2d": lambda x: functional.avg_pool2d(x, 2),
+    "upsample_nearest2d": lambda x: functional.interpolate(x, scale_factor=2),
+    "upsample_bilinear2d": lambda x: functional.interpolate(functional.max_pool2d(x, 2), (16, 16), mode="bilinear"),
+    "flatten": lambda x: x.flatten(1),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_an_integer_target_moves_values_in_int8_up_to_the_end(name: str, integer_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: ENDS[name](net.first(x).relu()))
+    placement = place(graph, integer_rules)
+    (end,), relu = nodes(graph, name), nodes(graph, "relu")[0].name
+    assert placement.groups[end.name] == relu
+    assert {end.name} <= placement.computed & placement.consumers
+    assert set(placement.observed) == {"x", relu}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_where_outputs_are_floats_the_end_is_none_of_int8(name: str, rules: Rules, tensorrt_rules: Rules) -> None:
+    graph = graph_of(lambda net, x: ENDS[name](net.first(x).relu()))
+    for given in (rules, tensorrt_rules):
+        placement = place(graph, given)
+        assert [layer.module for layer in placement.layers] == ["first"]
+        assert nodes(graph, name)[0].name not in placement.groups
+
+
+def test_an_end_is_float_where_its_input_is_or_the_recipe_wants_it(integer_rules: Rules) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Upsample(scale_factor=2), nn.Flatten())
+    for kept in ("0", "1", "2"):
+        graph = graph_of(network)
+        placement = place(graph, integer_rules, keep_float=[kept])
+        assert nodes(graph, "flatten")[0].name not in placement.groups
+        assert (nodes(graph, "conv2d")[0].name in placement.groups) == (kept != "0")
+
+
 @pytest.fixture
 def tensorrt_rules() -> Rules:
     int8 = load_target("nvidia-rtx-ada").quantization.int8_static

@@ -132,6 +132,47 @@ def test_what_is_turned_and_turned_back_is_read_as_it_was(tflite_models: ModuleT
         assert np.array_equal(old, new)
 
 
+@pytest.mark.parametrize("source", ["middle", "image"])
+def test_what_is_turned_back_for_the_caller_is_handed_out_as_it_was(tflite_models: ModuleType, source: str) -> None:
+    """An input stays another tensor than the output."""
+    turned = tuple(IMAGE.shape[axis] for axis in TO_NCHW)
+    values = [
+        *(tflite_models.Value(name, IMAGE.shape) for name in ("image", "middle", "out", "other")),
+        tflite_models.Value("turned", turned),
+        *(constant(tflite_models, name, each) for name, each in (("to", TO_NCHW), ("back", TO_NHWC))),
+    ]
+    steps = [
+        tflite_models.Step("NEG", ("image",), ("middle",)),
+        tflite_models.Step("TRANSPOSE", (source, "to"), ("turned",)),
+        tflite_models.Step("TRANSPOSE", ("turned", "back"), ("out",)),
+        tflite_models.Step("ABS", ("middle",), ("other",)),
+    ]
+    model = tflite_models.build(values, steps, ["image"], ["out", "other"])
+    before = tflite_models.run(to_bytes(model), IMAGE)
+    assert fold_transposes(model) == int(source == "middle")
+    assert names(model).count("TRANSPOSE") == (0 if source == "middle" else 2)
+    (signature,) = model.signatureDefs
+    assert [entry.tensorIndex for entry in signature.outputs] == list(model.subgraphs[0].outputs)
+    for old, new in zip(before, tflite_models.run(to_bytes(model), IMAGE), strict=True):
+        assert np.array_equal(old, new)
+
+
+def test_a_tensor_is_not_handed_out_twice(tflite_models: ModuleType) -> None:
+    values = [
+        *(tflite_models.Value(name, IMAGE.shape) for name in ("image", "first", "second")),
+        tflite_models.Value("turned", tuple(IMAGE.shape[axis] for axis in TO_NCHW)),
+        *(constant(tflite_models, name, each) for name, each in (("to", TO_NCHW), ("back", TO_NHWC))),
+    ]
+    steps = [
+        tflite_models.Step("NEG", ("image",), ("first",)),
+        tflite_models.Step("TRANSPOSE", ("first", "to"), ("turned",)),
+        tflite_models.Step("TRANSPOSE", ("turned", "back"), ("second",)),
+    ]
+    model = tflite_models.build(values, steps, ["image"], ["first", "second"])
+    assert fold_transposes(model) == 0
+    assert len(set(model.subgraphs[0].outputs)) == 2
+
+
 def test_tensors_that_are_made_here_have_names_of_their_own(tflite_models: ModuleType) -> None:
     """Other tools (ai-edge-quantizer) refuse a file in which two tensors have one name."""
     values = [tflite_models.Value("image", (1, 4, 5, 3)), constant(tflite_models, "to", TO_NCHW)]
