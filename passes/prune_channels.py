@@ -32,7 +32,7 @@ _SAMPLES, _BATCH = 256, 32
 """How many calibration samples a criterion looks at, and how many at a time."""
 _UNITS = {"flops": "multiply-accumulates", "parameters": "parameters", "channels": "channels that can go"}
 _NO_SCALES = "group-l2, or one that needs no training: no channel that can go has a batch norm with a scale to learn"
-_STRENGTH, _EPOCHS = 1e-3, 1.0
+_STRENGTH, _EPOCHS = 1e-2, 1.0
 """How strongly and for how long a learned criterion is trained, where the recipe does not say."""
 _WORTH_A_WARNING = 0.05
 """The part of the asked amount by which it may be missed without a warning."""

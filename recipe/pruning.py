@@ -38,7 +38,7 @@ class Prune(Part):
     blocks: int | None = Field(default=None, ge=1)
     criterion: Criterion = "l2"
     regularize: float | None = Field(default=None, gt=0)
-    """How strongly the penalty of a learned criterion counts beside the loss (0.001 where it is not said)."""
+    """How strongly the penalty of a learned criterion counts beside the loss (0.01 where it is not said)."""
     regularize_epochs: float | None = Field(default=None, gt=0)
     """Epochs of training with that penalty, before anything is pruned (1 where it is not said)."""
     scope: Literal["global", "per-layer"] = "global"
