@@ -55,6 +55,7 @@ def to_bytes(model: Model) -> bytes:
 
     packed = copy.copy(model)
     packed.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
+    packed.subgraphs = _with_shared_grids(model)
     builder = flatbuffers.Builder(1024)
     try:
         builder.Finish(packed.Pack(builder), IDENTIFIER)
@@ -90,6 +91,58 @@ class _AlignedBuffer:
         if place is not None:
             schema.BufferAddData(builder, place)
         return int(schema.BufferEnd(builder))
+
+
+@dataclass(frozen=True)
+class _SharedGrid:
+    """A QuantizationParametersT that is stored once, and so are its vectors, however many tensors of a file have them.
+
+    Zero points take 8 bytes for each channel of each tensor: in a small network a fifth of the file, nearly all of it
+    zeros. `places` are those that the file holds already.
+    """
+
+    grid: Any
+    places: dict[tuple[Any, ...], int]
+
+    def Pack(self, builder: Any) -> int:
+        """What TensorT.Pack calls for each tensor; the table's position."""
+        from ai_edge_litert import schema_py_generated as schema
+
+        scales, zero_points = self._vector(builder, "scale", "f4"), self._vector(builder, "zeroPoint", "i8")
+        key = (scales, zero_points, self.grid.quantizedDimension)
+        if key not in self.places:
+            schema.QuantizationParametersStart(builder)
+            schema.QuantizationParametersAddScale(builder, scales)
+            schema.QuantizationParametersAddZeroPoint(builder, zero_points)
+            schema.QuantizationParametersAddQuantizedDimension(builder, self.grid.quantizedDimension)
+            self.places[key] = schema.QuantizationParametersEnd(builder)
+        return self.places[key]
+
+    def _vector(self, builder: Any, name: str, kind: str) -> int:
+        import numpy as np
+
+        content = np.asarray(getattr(self.grid, name), dtype=kind)
+        key = (kind, content.tobytes())
+        if key not in self.places:
+            self.places[key] = builder.CreateNumpyVector(content)
+        return self.places[key]
+
+
+def _with_shared_grids(model: Model) -> list[Any]:
+    """The model's subgraphs, whose tensors share what they say of scales; what says more than that stays as it is."""
+    places: dict[tuple[Any, ...], int] = {}
+    graphs = [copy.copy(graph) for graph in model.subgraphs]
+    for graph in graphs:
+        graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
+        for tensor in graph.tensors:
+            grid = tensor.quantization
+            if grid is not None and grid.scale is not None and grid.zeroPoint is not None and _is_plain(grid):
+                tensor.quantization = _SharedGrid(grid, places)
+    return graphs
+
+
+def _is_plain(grid: Any) -> bool:
+    return grid.min is None and grid.max is None and grid.details is None
 
 
 def _content(path: Path) -> bytes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def name_layers(model: Model, program: ExportedProgram) -> None:
-    """A layer's weights are called as the module of the program that it was, its output as the module with "/output".
+    """A layer's weights are called as the module that it was; its bias so with "/bias", its output with "/output".
 
     Layers come out of the converter in the order in which they went in. Where it made several of one, or one of
     several, those with as many weights keep the names that it gave them.
@@ -26,14 +26,14 @@ def name_layers(model: Model, program: ExportedProgram) -> None:
             modules.setdefault(node.args[1].meta["val"].numel(), []).append(layer_name(node))
     main = [step for step in operators(model) if step.subgraph == 0]
     makers = {tensor.index: step for step in main for tensor in step.outputs}
-    layers: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    layers: dict[int, list[tuple[Operator, Tensor]]] = {}
     for step in main:
         if step.name in WEIGHTS and (weights := _constant(step, makers)) is not None:
-            layers.setdefault(weights.elements, []).append((weights, step.outputs[0]))
+            layers.setdefault(weights.elements, []).append((step, weights))
     for elements, found in layers.items():
         if len(found) == len(modules.get(elements, ())):
-            for (weights, output), module in zip(found, modules[elements], strict=True):
-                _name(model, weights, output, module)
+            for (step, weights), module in zip(found, modules[elements], strict=True):
+                _name(model, step, weights, module)
 
 
 def _constant(step: Operator, makers: Mapping[int, Operator]) -> Tensor | None:
@@ -44,13 +44,16 @@ def _constant(step: Operator, makers: Mapping[int, Operator]) -> Tensor | None:
     return tensor if tensor is not None and tensor.is_constant else None
 
 
-def _name(model: Model, weights: Tensor, output: Tensor, module: str) -> None:
+def _name(model: Model, step: Operator, weights: Tensor, module: str) -> None:
     """Weights that several layers share are called as the first of them; no two outputs have one name."""
     tensors = model.subgraphs[0].tensors
     taken = {text(tensor.name) for tensor in tensors}
     if module not in taken:
         tensors[weights.index].name = module
+    for bias in step.inputs[WEIGHTS[step.name] + 1 :]:
+        if bias is not None and bias.is_constant and f"{module}/bias" not in taken:
+            tensors[bias.index].name = f"{module}/bias"
     name = f"{module}/output"
     while name in taken:
         name += "_again"
-    tensors[output.index].name = name
+    tensors[step.outputs[0].index].name = name

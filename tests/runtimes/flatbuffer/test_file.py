@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,31 @@ def test_the_file_runs(content: bytes, tflite_models: ModuleType) -> None:
 def test_constants_lie_where_kernels_can_load_them_at_once(content: bytes) -> None:
     weights = next(tensor for tensor in tensors(read(content)) if tensor.name == "weights")
     assert content.index(weights.values().tobytes()) % BUFFER_ALIGNMENT == 0
+
+
+def test_scales_and_zero_points_that_tensors_have_in_common_are_stored_once(tflite_models: ModuleType) -> None:
+    """Each of 64 more tensors with the grid of the weights has a table, a name and a shape of its own, and no more."""
+    model = tflite_models.convolution()
+    grid, channels = next(t.quantization for t in model.subgraphs[0].tensors if t.name == "weights"), 512
+    grid.scale, grid.zeroPoint = np.full(channels, 0.01, np.float32), np.zeros(channels, np.int64)
+    alone = len(to_bytes(model))
+    for number in range(64):
+        tensor = copy.copy(model.subgraphs[0].tensors[0])
+        tensor.name, tensor.quantization = f"more {number}", copy.copy(grid)
+        model.subgraphs[0].tensors.append(tensor)
+    content = to_bytes(model)
+    assert len(content) - alone < 64 * (grid.scale.nbytes + grid.zeroPoint.nbytes) / 10
+    found = [tensor for tensor in tensors(read(content)) if tensor.name.startswith("more")]
+    assert len(found) == 64
+    assert all(t.scales == tuple(grid.scale) and t.zero_points == (0,) * channels for t in found)
+
+
+def test_what_a_grid_says_beside_scales_is_kept(tflite_models: ModuleType) -> None:
+    model = tflite_models.convolution()
+    model.subgraphs[0].tensors[0].quantization.min = np.array([-1.5], np.float32)
+    first, second = read(to_bytes(model)).subgraphs[0].tensors[:2]
+    assert first.quantization.min == [-1.5]
+    assert second.quantization.min is None
 
 
 def test_a_file_is_written_whole(tmp_path: Path, tflite_models: ModuleType, content: bytes) -> None:

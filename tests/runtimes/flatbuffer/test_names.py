@@ -57,6 +57,16 @@ def test_every_layer_has_its_own_weights_under_its_own_name(program: Any, conten
             assert np.array_equal(held, np.sort(weights[f"{name}.weight"].detach().numpy(), axis=None)), name
 
 
+def test_a_bias_is_called_as_its_layer(program: Any, content: bytes) -> None:
+    model = read(content)
+    name_layers(model, program)
+    layers = {layer_name(step): step for step in operators(model) if step.name in WEIGHTS}
+    for name in ("right", "left", "head"):
+        bias = layers[name].present[2]
+        assert bias.name == f"{name}/bias"
+        assert np.array_equal(bias.values(), program.state_dict[f"{name}.bias"].detach().numpy())
+
+
 def test_where_the_converter_made_another_number_of_layers_names_are_left(program: Any, content: bytes) -> None:
     model, untouched = read(content), read(content)
     fewer = [node for node in program.graph.nodes if "left" not in str(node.meta.get("nn_module_stack"))]
