@@ -49,6 +49,12 @@ def networks() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def integer_kernels() -> ModuleType:
+    """tests/integer_kernels.py: the interpreters that are here whose integers are known, and what they answer."""
+    return _loaded(ROOT / "tests" / "integer_kernels.py")
+
+
+@pytest.fixture(scope="session")
 def quantized_models() -> ModuleType:
     """tests/quantized_models.py: a convolution, quantized as TensorRT wants it or in one of the ways that go wrong."""
     return _loaded(ROOT / "tests" / "quantized_models.py")

@@ -31,6 +31,8 @@ def store_integers(model: Model, grids: Mapping[str, np.ndarray], is_dynamic: bo
     Dynamic layers read the integers themselves; others through a DEQUANTIZE. StepError, with its name in `grids`,
     where a grid fits no layer.
     """
+    import numpy as np
+
     stored: dict[int, None] = {}
     used: set[str] = set()
     for operator in operators(model):
@@ -39,11 +41,11 @@ def store_integers(model: Model, grids: Mapping[str, np.ndarray], is_dynamic: bo
         weights = operator.inputs[_WEIGHTS]
         if weights is None or not weights.is_constant or weights.dtype != "float32" or weights.index in stored:
             continue
-        for name, scales in grids.items():
+        for scales in grids.values():
             if (codes := _codes(weights, _CHANNELS[operator.name], scales)) is not None:
                 _write_integers(model, weights, codes, scales, _CHANNELS[operator.name])
                 stored[weights.index] = None
-                used.add(name)
+                used.update(other for other in grids if np.array_equal(grids[other], scales))
                 _say_asymmetric(model, operator, is_dynamic)
                 break
     if lost := sorted(set(grids) - used):

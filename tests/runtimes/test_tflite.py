@@ -14,6 +14,7 @@ import pytest
 import torch
 from edgewright.benchmarks.accuracy import parity
 from edgewright.devices import tflite_runtime
+from edgewright.devices.contract import Device
 from edgewright.devices.local import LocalDevice
 from edgewright.ir.errors import InputError, StepError
 from edgewright.ir.graph import editable, tensor_of
@@ -27,24 +28,27 @@ from edgewright.passes.insert_quantization import InsertQuantization
 from edgewright.passes.quantize_weights import QuantizeWeights
 from edgewright.pipeline.parity import AGREEMENT, SIMULATED_STEPS
 from edgewright.pipeline.store import devices_folder
+from edgewright.quantization.integer_graph import Kernels
 from edgewright.recipe.schema import Recipe
 from edgewright.runtimes import Emitted, ModelNotes, TensorNotes, open_runner
 from edgewright.runtimes.flatbuffer.coverage import transposes
 from edgewright.runtimes.flatbuffer.file import read
 from edgewright.runtimes.flatbuffer.graph import operators, tensors, text
 from edgewright.runtimes.tflite import MODEL, TfliteEmitter
-from edgewright.targets import load_target
+from edgewright.targets import Target, load_target
 from torch import Tensor, nn
 from torch.nn import functional
 
 SHAPE = (3, 16, 16)
+ROWS = 5
 TARGET = load_target("arm64-cortex-a72", Path("/"))
 KINDS = ["Residual", "PaddedResidual", "DepthwiseSeparable", "Grouped", "Dense", "SqueezeExcite", "Shuffled"]
 State = Callable[..., ModelState]
+Checks = Callable[..., None]
 
 
 class Segmentation(nn.Module):
-    """Pooling, concatenation, both ways of upsampling, and a sigmoid at the end."""
+    """Pooling, concatenation, a leaky ReLU, both ways of upsampling, and a sigmoid at the end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,20 +58,21 @@ class Segmentation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         fine = torch.relu(self.first(x))
         coarse = functional.interpolate(torch.relu(self.second(fine)), scale_factor=2, mode="nearest")
-        x = functional.max_pool2d(torch.relu(self.third(torch.cat([fine, coarse], 1))), 2)
+        x = functional.max_pool2d(functional.leaky_relu(self.third(torch.cat([fine, coarse], 1)), 0.1), 2)
         x = functional.interpolate(functional.avg_pool2d(x, 2), scale_factor=4, mode="bilinear")
         return torch.sigmoid(self.head(x))
 
 
 class Classes(nn.Module):
-    """A tanh inside and a softmax at the end: kernels whose output scales are fixed."""
+    """A tanh inside and a softmax at the end: kernels whose output scales are fixed. Pooling that is flattened."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.softmax(self.head(torch.tanh(self.first(x)).mean((2, 3))), -1)
+        x = functional.adaptive_avg_pool2d(torch.tanh(functional.gelu(self.first(x))), 1).flatten(1)
+        return torch.softmax(self.head(x), -1)
 
 
 class Mixed(nn.Module):
@@ -109,14 +114,14 @@ class Products(nn.Module):
 
 
 class Series(nn.Module):
-    """A convolution over time."""
+    """A convolution over time, and numbers in the formula."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.head = nn.Conv1d(16, 8, 3, padding=1), nn.Linear(8, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.relu(self.first(x.mean(1))).mean(2))
+        return self.head(torch.relu(self.first(x.mean(1)) * 1.5 + 0.25).mean(2))
 
 
 class Gated(nn.Module):
@@ -134,14 +139,52 @@ class Gated(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer over the rows of an image."""
+    """A recurrent layer over the first rows of an image: each step of it is a dozen operators."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.layer, self.head = getattr(nn, kind)(48, 8, batch_first=True), nn.Linear(8, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layer(x.permute(0, 2, 1, 3).reshape(x.shape[0], 16, 48))[0][:, -1])
+        rows = x[:, :, :ROWS].permute(0, 2, 1, 3).reshape(x.shape[0], ROWS, 48)
+        return self.head(self.layer(rows)[0][:, -1])
+
+
+class Together(nn.Module):
+    """Networks side by side: each conversion takes seconds of its own."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part(x) for part in self.parts)
+
+
+class Ends(nn.Module):
+    """A convolution that is an output, and what moves its values, each at an end of the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = torch.relu(self.first(x))
+        nearest = functional.interpolate(x, scale_factor=2)
+        bilinear = functional.interpolate(x, (13, 16), mode="bilinear")
+        return x, functional.max_pool2d(x, 2), functional.avg_pool2d(x, 2), nearest, bilinear
+
+
+class Upsampled(nn.Module):
+    """A segmentation head: scores for each position of the image, from those of a smaller one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.head(torch.relu(self.first(x)))
+        return functional.interpolate(scores, x.shape[-2:], mode="bilinear", align_corners=True)
 
 
 class Encoder(nn.Module):
@@ -163,13 +206,13 @@ def images(count: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture
 def quantized(make_recipe: Callable[..., Recipe], make_context: Any) -> State:
-    """quantized(module): its state, calibrated and quantized for the target."""
+    """quantized(module, target=TARGET, ...): its state, calibrated and quantized for the target."""
 
-    def run(module: nn.Module, **quantize: Any) -> ModelState:
+    def run(module: nn.Module, target: Target = TARGET, **quantize: Any) -> ModelState:
         recipe = make_recipe(compress={"quantize": {"calibration": {"samples": 64}, **quantize}})
         context = make_context(calibration=(images(64), torch.arange(64) % 10))
         state = ModelState((InputSpec("image", (1, *SHAPE)),), module.eval())
-        steps = [step.for_target(TARGET, recipe) for step in (Export, Calibrate, InsertQuantization)]
+        steps = [step.for_target(target, recipe) for step in (Export, Calibrate, InsertQuantization)]
         for step in (steps[0], FoldBatchnorm(), *steps[1:]):
             state = manager.run(step, state, context)
         return state
@@ -177,71 +220,115 @@ def quantized(make_recipe: Callable[..., Recipe], make_context: Any) -> State:
     return run
 
 
-def simulated(state: ModelState, samples: Tensor) -> np.ndarray:
-    module = state.callable_module()
-    with torch.no_grad():
-        return torch.cat([module(sample[None]) for sample in samples]).numpy()
+@pytest.fixture
+def check(integer_kernels: ModuleType, check_outputs: Checks) -> Checks:
+    """check(state, folder): the file is integer throughout, and computes what was simulated as closely as is promised.
 
-
-def check(state: ModelState, folder: Path) -> None:
-    """The file is integer throughout, and computes what was simulated as closely as the emitter promises."""
-    emitted = TfliteEmitter().emit(state, TARGET, folder)
-    assert emitted.coverage.quantized == emitted.coverage.eligible > 0
-    assert (emitted.coverage.float_operators, emitted.coverage.conversions) == ((), 0)
-    assert {tensor.dtype for tensor in tensors(read(folder / MODEL))} <= {"int8", "int32"}
-    check_outputs(state, folder, emitted)
-
-
-def check_outputs(state: ModelState, folder: Path, emitted: Emitted) -> None:
-    samples = images(200, 5)
-    wanted, step = simulated(state, samples), state.attachments["quantization"]["output_steps"][0]
-    with open_runner("tflite", LocalDevice(), folder / MODEL, 1, emitted.ports) as runner:
-        (found,) = runner.run({"image": samples.numpy()})
-    close = parity(wanted, found, step)
-    assert close.within_one_step >= TfliteEmitter.within_one
-    assert close.argmax_agreement is None or close.argmax_agreement >= AGREEMENT
-    check_old(folder, emitted, wanted, step)
-
-
-def check_old(folder: Path, emitted: Emitted, wanted: np.ndarray, step: float) -> None:
-    """The old interpreter, where it could be made at set-up, does the same; its kernels round otherwise.
-
-    Weights are random, so that many samples have two outputs within the steps that golden vectors allow: which is the
-    larger is then no answer.
+    Without XNNPACK, and in the old interpreter, it computes what a model of their kernels does, to the bit. HARD_SWISH
+    alone is not modelled: its kernels have a fixed point of their own, and one value in tens of thousands differs.
     """
-    old = tflite_runtime.find(devices_folder())
-    if old is None:
-        return
-    with open_runner("tflite", old, folder / MODEL, 1, emitted.ports) as runner:
-        (found,) = runner.run({"image": images(len(wanted), 5).numpy()})
-    assert parity(wanted, found, step).within_one_step >= TfliteEmitter.within_one
-    if wanted.ndim == 2:
-        first, second = np.sort(wanted, axis=1)[:, :-3:-1].T
-        decided = first - second > SIMULATED_STEPS * step
-        assert decided.any()
-        agreement = parity(wanted[decided], found[decided], step).argmax_agreement
-        assert agreement is not None
-        assert agreement >= AGREEMENT
+
+    def run(state: ModelState, folder: Path, target: Target = TARGET) -> None:
+        emitted = TfliteEmitter().emit(state, target, folder)
+        assert emitted.coverage.quantized == emitted.coverage.eligible > 0
+        assert (emitted.coverage.float_operators, emitted.coverage.conversions) == ((), 0)
+        assert {tensor.dtype for tensor in tensors(read(folder / MODEL))} <= {"int8", "int32"}
+        has_hard_swish = any(operator.name == "HARD_SWISH" for operator in operators(read(folder / MODEL)))
+        places = {} if has_hard_swish else integer_kernels.interpreters()
+        check_outputs(state, folder, emitted, Kernels.OLD_X86 not in places)
+        for kernels, place in places.items():
+            found, wanted = integer_kernels.answers(kernels, place, state, folder / MODEL, emitted.ports, images(64, 6))
+            differ = [f"{(one != other).mean():.3%}" for one, other in zip(found, wanted, strict=True)]
+            assert all(map(np.array_equal, found, wanted)), f"{kernels.value}: of the outputs' values differ {differ}"
+
+    return run
+
+
+@pytest.fixture
+def check_outputs(integer_kernels: ModuleType) -> Checks:
+    """check_outputs(state, folder, emitted, with_old=True): ai-edge-litert computes what was simulated.
+
+    So does the old interpreter, where it could be made at set-up. Its kernels round otherwise, and weights are random,
+    so that many samples have two outputs within the steps that golden vectors allow: which is larger is then no answer.
+    """
+
+    def run(state: ModelState, folder: Path, emitted: Emitted, with_old: bool = True) -> None:
+        samples, steps = images(200, 5), state.attachments["quantization"]["output_steps"]
+        simulated = integer_kernels.computed(state.callable_module(), samples)
+        for wanted, found, step in zip(simulated, ran(LocalDevice(), folder, emitted, samples), steps, strict=True):
+            close = parity(wanted, found, step)
+            assert close.within_one_step >= TfliteEmitter.within_one
+            assert close.argmax_agreement is None or close.argmax_agreement >= AGREEMENT
+        old = tflite_runtime.find(devices_folder()) if with_old else None
+        answers = ran(old, folder, emitted, samples) if old else ()
+        for wanted, found, step in zip(simulated, answers, steps, strict=True) if old else ():
+            assert parity(wanted, found, step).within_one_step >= TfliteEmitter.within_one
+            assert wanted.ndim != 2 or agreement_of_decided(wanted, found, step) >= AGREEMENT
+
+    return run
+
+
+def ran(device: Device, folder: Path, emitted: Emitted, samples: Tensor) -> list[np.ndarray]:
+    with open_runner("tflite", device, folder / MODEL, 1, emitted.ports) as runner:
+        return runner.run({"image": samples.numpy()})
+
+
+def agreement_of_decided(wanted: np.ndarray, found: np.ndarray, step: float) -> float:
+    """How many samples have the same largest output, of those that have one by more than golden vectors allow."""
+    first, second = np.sort(wanted, axis=1)[:, :-3:-1].T
+    decided = first - second > SIMULATED_STEPS * step
+    assert decided.any()
+    agreement = parity(wanted[decided], found[decided], step).argmax_agreement
+    assert agreement is not None
+    return agreement
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_usual_structures_are_integer_and_compute_what_was_simulated(
-    kind: str, networks: ModuleType, quantized: State, tmp_path: Path
+    kind: str, networks: ModuleType, quantized: State, check: Checks, tmp_path: Path
 ) -> None:
     check(quantized(networks.random(getattr(networks, kind))), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Segmentation, Classes, Mixed, Activations, Products, Series, Gated])
-def test_heads_are_integer_too(kind: type[nn.Module], quantized: State, tmp_path: Path) -> None:
+def test_heads_are_integer_too(kind: type[nn.Module], quantized: State, check: Checks, tmp_path: Path) -> None:
     torch.manual_seed(0)
     check(quantized(kind()), tmp_path)
 
 
 @pytest.mark.slow
+def test_what_moves_values_at_the_end_is_integer_too(quantized: State, check: Checks, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = quantized(Ends())
+    check(state, tmp_path)
+    assert len(set(state.attachments["quantization"]["output_steps"])) == 1
+    found = [operator.name for operator in operators(read(tmp_path / MODEL))]
+    ends = ["MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"]
+    assert sorted(found) == sorted(["PAD", "CONV_2D", *ends])
+
+
+@pytest.mark.slow
+def test_a_microcontrollers_network_ends_with_an_upsampling(quantized: State, check: Checks, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    micro = load_target("arm-cortex-m")
+    check(quantized(Upsampled(), target=micro), tmp_path, micro)
+    found = [operator.name for operator in operators(read(tmp_path / MODEL))]
+    assert found == ["PAD", "CONV_2D", "CONV_2D", "RESIZE_BILINEAR"]
+
+
+def test_phones_are_quantized_as_boards_are() -> None:
+    """Then what is shown for one target holds for the others."""
+    phone, board, other = (
+        load_target(name).quantization.int8_static for name in ("android-arm64", TARGET.name, "arm64-cortex-a76")
+    )
+    assert phone == board == other
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_recurrent_layers_are_integer_step_by_step(kind: str, quantized: State, tmp_path: Path) -> None:
+def test_recurrent_layers_are_integer_step_by_step(kind: str, quantized: State, check: Checks, tmp_path: Path) -> None:
     torch.manual_seed(0)
     check(quantized(Recurrent(kind)), tmp_path)
     once = 8 * (3 if kind == "GRU" else 4) * (48 + 8)
@@ -283,7 +370,7 @@ def test_every_scale_is_the_graphs(networks: ModuleType, quantized: State, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", ["first", "second", "third"])
 def test_a_layer_that_the_recipe_keeps_is_float_between_integers(
-    kept: str, networks: ModuleType, quantized: State, tmp_path: Path
+    kept: str, networks: ModuleType, quantized: State, check_outputs: Checks, tmp_path: Path
 ) -> None:
     """litert-torch alone would quantize it, with scales that it makes up."""
     state = quantized(networks.random(networks.Plain), keep_float=[kept], allow_float=True)
@@ -296,7 +383,9 @@ def test_a_layer_that_the_recipe_keeps_is_float_between_integers(
 
 
 @pytest.mark.slow
-def test_a_transformer_encoder_is_integer_but_for_its_norms(quantized: State, tmp_path: Path) -> None:
+def test_a_transformer_encoder_is_integer_but_for_its_norms(
+    quantized: State, check_outputs: Checks, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     with pytest.raises(InputError, match="no int8 kernel for layer_norm"):
         quantized(Encoder())
@@ -319,44 +408,39 @@ def test_the_same_state_gives_the_same_bytes(networks: ModuleType, quantized: St
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["Residual", "DepthwiseSeparable", "Attention"])
 @pytest.mark.parametrize("quantize", [{"precision": "float16"}, {"mode": "weight-only"}, {"mode": "dynamic"}], ids=str)
 def test_artifacts_with_stored_weights_compute_what_was_simulated(
-    kind: str,
     quantize: dict[str, str],
     networks: ModuleType,
+    integer_kernels: ModuleType,
     make_recipe: Callable[..., Recipe],
     make_context: Any,
     tmp_path: Path,
 ) -> None:
     """In both interpreters; a step is what eight bits of the output would have."""
-    state = ModelState((InputSpec("image", (1, *SHAPE)),), networks.random(getattr(networks, kind)).eval())
+    kinds = (networks.Residual, networks.DepthwiseSeparable, networks.Attention)
+    state = ModelState((InputSpec("image", (1, *SHAPE)),), Together(*map(networks.random, kinds)).eval())
     recipe = make_recipe(compress={"quantize": quantize})
     steps = [step.for_target(TARGET, recipe) for step in (QuantizeWeights, ConvertToFloat16)]
     for step in (Export(), FoldBatchnorm(), *filter(None, steps)):
         state = manager.run(step, state, make_context())
     emitted = TfliteEmitter().emit(state, TARGET, tmp_path)
     samples = images(64, 5)
-    wanted = simulated(state, samples)
+    wanted = integer_kernels.computed(state.callable_module(), samples)
     for device in filter(None, (LocalDevice(), tflite_runtime.find(devices_folder()))):
-        with open_runner("tflite", device, tmp_path / MODEL, 1, emitted.ports) as runner:
-            (found,) = runner.run({"image": samples.numpy()})
-        assert parity(wanted, found, float(abs(wanted).max()) / 255).within_one_step >= TfliteEmitter.within_one
+        for one, other in zip(wanted, ran(device, tmp_path, emitted, samples), strict=True):
+            assert parity(one, other, float(abs(one).max()) / 255).within_one_step >= TfliteEmitter.within_one
 
 
 def test_floats_go_in_and_out_where_the_recipe_wants_them(
-    networks: ModuleType, quantized: State, tmp_path: Path
+    networks: ModuleType, quantized: State, check_outputs: Checks, tmp_path: Path
 ) -> None:
     state = quantized(networks.random(networks.Plain), float_interface=True)
     emitted = TfliteEmitter().emit(state, TARGET, tmp_path)
     assert [port.dtype for port in (*emitted.ports.inputs, *emitted.ports.outputs)] == ["float32"] * 2
     assert emitted.coverage.quantized == emitted.coverage.eligible > 0
     assert (emitted.coverage.float_operators, emitted.coverage.conversions) == ((), 2)
-    samples = images(64, 5)
-    wanted, step = simulated(state, samples), state.attachments["quantization"]["output_steps"][0]
-    with open_runner("tflite", LocalDevice(), tmp_path / MODEL, 1, emitted.ports) as runner:
-        (found,) = runner.run({"image": samples.numpy()})
-    assert parity(wanted, found, step).within_one_step >= TfliteEmitter.within_one
+    check_outputs(state, tmp_path, emitted)
 
 
 def test_an_operator_without_an_int8_kernel_is_named_before_anything_is_converted(quantized: State) -> None:

@@ -70,6 +70,13 @@ def test_a_grid_that_fits_no_layer_is_named(content: bytes) -> None:
         store_integers(read(content), {"weight": SCALES, "second.weight": SCALES * 1.1}, is_dynamic=True)
 
 
+def test_two_layers_of_the_same_weights_are_one_constant(content: bytes) -> None:
+    """Copies of a layer: the converter keeps one of them in the file."""
+    model = read(content)
+    store_integers(model, {"weight": SCALES, "copy.weight": SCALES.copy()}, is_dynamic=True)
+    assert [tensor.dtype for tensor in tensors(model) if tensor.scales] == ["int8"]
+
+
 def test_only_what_float16_holds_to_the_bit_is_stored_so(content: bytes, tflite_models: ModuleType) -> None:
     before, after = read(content), read(content)
     store_halves(after)
