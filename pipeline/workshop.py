@@ -57,7 +57,7 @@ class Made:
     output_steps: tuple[float | None, ...]
     cached: bool
     compressed_bytes: int
-    """What the artifact's files take when each is compressed, as a download or a flash image often is."""
+    """What the files that the runtime loads take when each is compressed, as a download often is."""
 
     @property
     def main(self) -> Path:
@@ -225,7 +225,7 @@ def _write_made(folder: Path, emitted: Emitted, state: ModelState) -> None:
         "emitted": asdict(emitted),
         "notes": [record.notes for record in state.history],
         "output_steps": state.attachments.get("quantization", {}).get("output_steps", []),
-        "compressed_bytes": sum(compressed_size(folder / name) for name in emitted.files),
+        "compressed_bytes": sum(compressed_size(folder / name) for name in emitted.loaded),
     }
     (folder / "made.json").write_text(json.dumps(document))
 

@@ -125,6 +125,11 @@ class Emitted:
     remarks: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
 
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The files of `total_bytes`: those that the runtime loads, `main` and weights that lie beside it."""
+        return tuple(name for name in self.files if name in (self.main, f"{self.main}.data"))
+
 
 @dataclass(frozen=True)
 class Reference:

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from edgewright.devices.local import LocalDevice
 from edgewright.ir.errors import InputError
-from edgewright.runtimes import EMITTERS, emitter, open_prover
+from edgewright.runtimes import EMITTERS, Coverage, Emitted, emitter, open_prover
 from edgewright.runtimes.tensorrt_build import host
 
 LIGHT = """
@@ -39,3 +39,8 @@ def test_what_proves_an_artifact_is_its_runtime_or_what_stands_in_for_it(
     file = quantized_models.convolution(tmp_path / "model.onnx")
     with open_prover("tensorrt", LocalDevice(), file) as runner:
         assert runner.runtime == ("tensorrt" if host.can_run() else "onnxruntime")
+
+
+def test_what_a_runtime_loads_is_the_model_and_its_weights_and_nothing_beside() -> None:
+    emitted = Emitted("model.onnx", ("README.md", "model.onnx", "model.onnx.data", "model.h"), 0, 0, 0, Coverage(0, 0))
+    assert emitted.loaded == ("model.onnx", "model.onnx.data")
