@@ -29,10 +29,9 @@ def store_integers(model: Model, grids: Mapping[str, np.ndarray], is_dynamic: bo
     """Layers' weights that lie on one of `grids` (each (channels,): scales) are int8 in the file. Changes the model.
 
     Dynamic layers read the integers themselves; others through a DEQUANTIZE. StepError, with its name in `grids`,
-    where a grid fits no layer.
+    where a grid fits no layer. Two layers with the same weights read one constant; not dynamic ones, which
+    tflite-runtime 2.14 then computes otherwise (seen: 2.6 steps off).
     """
-    import numpy as np
-
     stored: dict[int, None] = {}
     used: set[str] = set()
     for operator in operators(model):
@@ -41,11 +40,11 @@ def store_integers(model: Model, grids: Mapping[str, np.ndarray], is_dynamic: bo
         weights = operator.inputs[_WEIGHTS]
         if weights is None or not weights.is_constant or weights.dtype != "float32" or weights.index in stored:
             continue
-        for scales in grids.values():
+        for name, scales in grids.items():
             if (codes := _codes(weights, _CHANNELS[operator.name], scales)) is not None:
                 _write_integers(model, weights, codes, scales, _CHANNELS[operator.name])
                 stored[weights.index] = None
-                used.update(other for other in grids if np.array_equal(grids[other], scales))
+                used.update({name} if is_dynamic else _same(grids, scales))
                 _say_asymmetric(model, operator, is_dynamic)
                 break
     if lost := sorted(set(grids) - used):
@@ -53,6 +52,13 @@ def store_integers(model: Model, grids: Mapping[str, np.ndarray], is_dynamic: bo
     if not is_dynamic:
         _dequantize(model, list(stored))
     drop_unused(model)
+
+
+def _same(grids: Mapping[str, np.ndarray], scales: np.ndarray) -> list[str]:
+    """The names of all grids with these scales."""
+    import numpy as np
+
+    return [name for name, each in grids.items() if np.array_equal(each, scales)]
 
 
 def store_halves(model: Model) -> None:

@@ -419,7 +419,8 @@ def test_artifacts_with_stored_weights_compute_what_was_simulated(
 ) -> None:
     """In both interpreters; a step is what eight bits of the output would have."""
     kinds = (networks.Residual, networks.DepthwiseSeparable, networks.Attention)
-    state = ModelState((InputSpec("image", (1, *SHAPE)),), Together(*map(networks.random, kinds)).eval())
+    together = Together(*(networks.random(kind, seed) for seed, kind in enumerate(kinds)))
+    state = ModelState((InputSpec("image", (1, *SHAPE)),), together.eval())
     recipe = make_recipe(compress={"quantize": quantize})
     steps = [step.for_target(TARGET, recipe) for step in (QuantizeWeights, ConvertToFloat16)]
     for step in (Export(), FoldBatchnorm(), *filter(None, steps)):
