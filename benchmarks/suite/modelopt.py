@@ -4,10 +4,10 @@
 
 nvidia-modelopt wants other versions of onnx and onnxruntime than edgewright, so it lives in an environment of its own:
 the second FOLDER (default: out/modelopt beside this file), which the first full run makes with pip. Both sides start
-from our float file. What the quantized files compute is told by onnxruntime with every optimization off, as the
-reference for TensorRT, which is not run here: SQNR of the outputs and predictions against the float file's, layers in
-INT8 by the graph. The first FOLDER holds the networks and images that the README's section on benchmarks tells of.
-Writes results/modelopt.json and .md beside this file.
+from our float file, and compute in float16 what has no INT8. What the quantized files compute is told by onnxruntime
+with every optimization off, as the reference for TensorRT, which is not run here: SQNR of the outputs and predictions
+against the float file's, layers in INT8 by the graph. The first FOLDER holds the networks and images that the README's
+section on benchmarks tells of. Writes results/modelopt.json and .md beside this file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ import numpy
 from modelopt.onnx.quantization import quantize
 model, samples, method, out = sys.argv[1:]
 quantize(model, quantize_mode="int8", calibration_data={"image": numpy.load(samples)}, calibration_method=method,
-         calibration_eps=["cpu"], high_precision_dtype="fp32", output_path=out)
+         calibration_eps=["cpu"], high_precision_dtype="fp16", output_path=out)
 """
 
 
@@ -229,9 +229,9 @@ def write(rows: list[dict[str, Any]], python: Path, quick: bool) -> None:
     ]
     held = _measure.table(["network", "edgewright's calibration", "SQNR", "same prediction"], claims_of(rows))
     said = (
-        f"Placement for {TARGET}, {SAMPLES} calibration samples on both sides; by onnxruntime with every optimization"
-        " off, as the reference for TensorRT, which was not run. SQNR and predictions are those of the outputs against"
-        " the float file's. MobileNetV2 is trained for three epochs only."
+        f"Placement for {TARGET}, {SAMPLES} calibration samples and float16 around INT8 on both sides; by onnxruntime"
+        " with every optimization off, as the reference for TensorRT, which was not run. SQNR and predictions are those"
+        " of the outputs against the float32 file's. MobileNetV2 is trained for three epochs only."
     )
     text = f"{said}\n\n{_measure.table(headers, lines)}\n\n{held}"
     where = _measure.origin("onnxruntime", "torch")
