@@ -127,8 +127,8 @@ def test_a_missing_callable_says_what_is_there(write):
 
 
 def test_an_import_that_does_not_look_beside_the_file_is_explained(write):
-    text = "import importlib\ndef build(): return importlib.import_module('blocks')\n"
-    path = write(**{"model.py": text, "blocks.py": ""})
-    assert "No module named 'blocks'; what lies beside a file is found by its import statements" in message(
+    text = "import importlib\ndef build(): return importlib.import_module('pieces')\n"
+    path = write(**{"model.py": text, "pieces.py": ""})
+    assert "No module named 'pieces'; what lies beside a file is found by its import statements" in message(
         path, "model.py:build"
     )
