@@ -17,7 +17,7 @@ from ..benchmarks.accuracy import Parity
 from ..ir.errors import InputError, Problem, StepError
 from ..ir.graph import has_open_batch
 from ..passes.convert_to_float16 import ConvertToFloat16
-from ..quantization.integer_graph import Kernels, with_integer_kernels
+from ..quantization.integer_graph import Kernels, is_to_the_bit, with_integer_kernels
 from ..runtimes import emitter, open_prover
 from .keys import digest, own_source, runtime_version
 from .simulated import Simulated, first_off, simulate
@@ -192,10 +192,8 @@ def _write(out: Path, workshop: Workshop, made: Made, device: Device, is_unlike:
     golden_steps = dict(zip(outputs, map(float, steps), strict=True))
     allowed = _allowed(bool(made.output_steps), is_unlike or emitter(made.runtime).is_portable, _is_half(made))
     golden = Golden(first, answers, golden_steps, allowed)
-    layers, others = (
-        _layers(state, golden, workshop.inputs[0].batch),
-        _by_kernels(made.runtime, state, batches, outputs),
-    )
+    layers = _layers(state, golden, workshop.inputs[0].batch)
+    others = _by_kernels(made.runtime, state, batches, outputs)
     replace(golden, layers=layers, by_kernels=others).write(out / "golden")
 
 
@@ -222,8 +220,11 @@ def _layers(state: ModelState, golden: Golden, batch: int | None) -> tuple[Simul
 def _by_kernels(
     runtime: str, state: ModelState, batches: Sequence[tuple[Tensor, ...]], names: Iterable[str]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The named outputs for the golden inputs as the other kernels of the runtime round; none of a float model."""
-    if "quantization" not in state.attachments:
+    """The named outputs for the golden inputs as the other kernels of the runtime round; none of a float model.
+
+    Where that is not known of every operator there are none: the plain vectors hold, with the steps that they allow.
+    """
+    if "quantization" not in state.attachments or not is_to_the_bit(state.exported_program()):
         return {}
     needed = batches[: -(-GOLDEN_SAMPLES // len(batches[0][0]))]
     found = {}

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 VECTOR_ROWS, VECTOR_DEPTH = 4, 8
 """The kernel for a matrix and one vector takes none with fewer rows or columns (cpu_backend_gemm_custom_gemv.h)."""
 _RESHAPES = frozenset({"flatten", "view", "reshape", "squeeze"})
+_UNKNOWN = frozenset({"hardswish"})
+"""What the kernels compute in integers of their own, which stand here as in the program: a step off now and then."""
 
 
 class Kernels(Enum):
@@ -54,6 +56,11 @@ class Kernels(Enum):
     @property
     def depthwise_ties(self) -> Ties:
         return Ties.UP if self.has_vectors else Ties.AWAY
+
+
+def is_to_the_bit(program: ExportedProgram) -> bool:
+    """Whether of every operator of the program it is known what the kernels make of it."""
+    return not any(operator(node) in _UNKNOWN for node in program.graph.nodes)
 
 
 def with_integer_kernels(program: ExportedProgram, kernels: Kernels) -> GraphModule:

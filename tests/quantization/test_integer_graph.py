@@ -17,7 +17,7 @@ from edgewright.passes.export import Export
 from edgewright.passes.fold_batchnorm import FoldBatchnorm
 from edgewright.passes.insert_quantization import InsertQuantization
 from edgewright.quantization.fixed_point import Ties
-from edgewright.quantization.integer_graph import Kernels, with_integer_kernels
+from edgewright.quantization.integer_graph import Kernels, is_to_the_bit, with_integer_kernels
 from edgewright.runtimes.tflite import MODEL, TfliteEmitter
 from edgewright.targets import load_target
 from torch import Tensor, nn
@@ -90,6 +90,12 @@ def test_every_value_is_the_interpreters(state: ModelState, integer_kernels: Mod
                 f"{kernels.value}: {(found != wanted).mean():.3%} of the values differ"
             )
             assert not np.array_equal(found, other), "a network that rounding makes no difference to"
+
+
+@pytest.mark.parametrize(("activation", "is_known"), [(nn.ReLU(), True), (nn.Hardswish(), False)], ids=str)
+def test_a_hard_swish_is_not_known_to_the_bit(activation: nn.Module, is_known: bool) -> None:
+    program = torch.export.export(nn.Sequential(nn.Conv2d(3, 4, 3), activation).eval(), (torch.zeros(1, *SHAPE),))
+    assert is_to_the_bit(program) == is_known
 
 
 def test_the_program_itself_stays_as_it_is(state: ModelState, integer_kernels: ModuleType) -> None:
