@@ -30,10 +30,11 @@ def name_layers(model: Model, program: ExportedProgram) -> None:
     for step in main:
         if step.name in WEIGHTS and (weights := _constant(step, makers)) is not None:
             layers.setdefault(weights.elements, []).append((step, weights))
+    named: set[int] = set()
     for elements, found in layers.items():
         if len(found) == len(modules.get(elements, ())):
             for (step, weights), module in zip(found, modules[elements], strict=True):
-                _name(model, step, weights, module)
+                _name(model, step, weights, module, named)
 
 
 def _constant(step: Operator, makers: Mapping[int, Operator]) -> Tensor | None:
@@ -44,15 +45,18 @@ def _constant(step: Operator, makers: Mapping[int, Operator]) -> Tensor | None:
     return tensor if tensor is not None and tensor.is_constant else None
 
 
-def _name(model: Model, step: Operator, weights: Tensor, module: str) -> None:
-    """Weights that several layers share are called as the first of them; no two outputs have one name."""
+def _name(model: Model, step: Operator, weights: Tensor, module: str, named: set[int]) -> None:
+    """A constant that several layers share is called as the first of them; no two tensors have one name.
+
+    `named` are the constants that have their names already, those of this layer added.
+    """
     tensors = model.subgraphs[0].tensors
     taken = {text(tensor.name) for tensor in tensors}
-    if module not in taken:
-        tensors[weights.index].name = module
-    for bias in step.inputs[WEIGHTS[step.name] + 1 :]:
-        if bias is not None and bias.is_constant and f"{module}/bias" not in taken:
-            tensors[bias.index].name = f"{module}/bias"
+    biases = [each for each in step.inputs[WEIGHTS[step.name] + 1 :] if each is not None and each.is_constant]
+    for constant, name in ((weights, module), *((bias, f"{module}/bias") for bias in biases)):
+        if constant.index not in named and name not in taken:
+            tensors[constant.index].name = name
+            named.add(constant.index)
     name = f"{module}/output"
     while name in taken:
         name += "_again"

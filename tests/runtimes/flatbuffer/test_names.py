@@ -11,7 +11,7 @@ import pytest
 import torch
 from edgewright.runtimes.flatbuffer.coverage import WEIGHTS, layer_name
 from edgewright.runtimes.flatbuffer.file import read
-from edgewright.runtimes.flatbuffer.graph import operators, outputs
+from edgewright.runtimes.flatbuffer.graph import operators, outputs, text
 from edgewright.runtimes.flatbuffer.lowering import lowered
 from edgewright.runtimes.flatbuffer.names import name_layers
 from torch import nn
@@ -65,6 +65,15 @@ def test_a_bias_is_called_as_its_layer(program: Any, content: bytes) -> None:
         bias = layers[name].present[2]
         assert bias.name == f"{name}/bias"
         assert np.array_equal(bias.values(), program.state_dict[f"{name}.bias"].detach().numpy())
+
+
+def test_a_bias_that_layers_share_is_called_as_the_first_of_them(program: Any, content: bytes) -> None:
+    model = read(content)
+    first, second = [step for step in model.subgraphs[0].operators if len(step.inputs) == 3][:2]
+    second.inputs[2] = first.inputs[2]
+    name_layers(model, program)
+    assert [layer_name(step) for step in operators(model) if step.name in WEIGHTS][:2] == ["right", "left"]
+    assert text(model.subgraphs[0].tensors[first.inputs[2]].name) == "right/bias"
 
 
 def test_where_the_converter_made_another_number_of_layers_names_are_left(program: Any, content: bytes) -> None:
