@@ -32,15 +32,28 @@ def unquantize(model: onnx_ir.Model) -> None:
             model.graph.register_initializer(right)
         else:
             raise StepError(f"tensorrt: {node.name} dequantizes what no quantize node made")
-        onnx_ir.convenience.replace_all_uses_with(output, right)
         for index, value in enumerate(model.graph.outputs):
             if value is output:
-                model.graph.outputs[index] = right
+                model.graph.outputs[index] = _handed_out(model.graph, node, right)
+        onnx_ir.convenience.replace_all_uses_with(output, right)
     RemoveUnusedNodesPass()(model)
 
 
+def _handed_out(graph: onnx_ir.Graph, node: onnx_ir.Node, value: onnx_ir.Value) -> onnx_ir.Value:
+    """The value as an output of the model, under the name of what the node made."""
+    import onnx_ir
+
+    old = node.outputs[0]
+    same = onnx_ir.node("Identity", [value], name=f"{node.name}_output")
+    (output,) = same.outputs
+    name, old.name = old.name, f"{old.name}_rounded"
+    output.name, output.shape, output.type = name, old.shape, old.type
+    graph.insert_after(node, same)
+    return output
+
+
 def _floats(node: onnx_ir.Node, codes: onnx_ir.Value) -> onnx_ir.Value:
-    """The constant that the node hands out, under the name of the integers."""
+    """The constant that the node hands out, under a name of its own: others may read the integers on other scales."""
     import numpy as np
     import onnx_ir
 
@@ -49,7 +62,7 @@ def _floats(node: onnx_ir.Node, codes: onnx_ir.Value) -> onnx_ir.Value:
     if scales.size > 1:
         shape[node.attributes.get_int("axis", 1)] = -1
     values = (integers.astype(np.float32) - zeros.astype(np.float32).reshape(shape)) * scales.reshape(shape)
-    name = f"{codes.name}_float"
+    name = f"{node.outputs[0].name}_float"
     tensor = onnx_ir.tensor(values.astype(np.float32), name=name)
     kind = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
     return onnx_ir.Value(name=name, shape=onnx_ir.Shape(values.shape), type=kind, const_value=tensor)
