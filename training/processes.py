@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import tempfile
 import time
 import warnings
@@ -83,7 +84,10 @@ class Group:
         with torch.no_grad():
             self.add_up([has_gradient, total, *gradients])
             for buffer in buffers:
-                distributed.broadcast(buffer, 0)
+                first = buffer.contiguous()  # gloo sends memory as it lies, whatever the strides
+                distributed.broadcast(first, 0)
+                if first is not buffer and not torch.equal(first, buffer):
+                    buffer.copy_(first)
         for parameter, gradient, has in zip(parameters, gradients, has_gradient.tolist(), strict=True):
             parameter.grad = gradient if has else None
         return float(total)
@@ -108,9 +112,10 @@ def together(size: int, work: Work, advance: Advance) -> None:
                 receiver, sender = context.Pipe(duplex=False)
                 receivers.append(receiver)
                 arguments = (Group(rank, size), work, Path(folder) / "meeting", sender, tuple(receivers))
+                process: Any = context.Process(target=_run, args=arguments, daemon=True)
                 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-                    processes.append(context.Process(target=_run, args=arguments, daemon=True))
-                    processes[-1].start()
+                    process.start()
+                processes.append(process)
                 sender.close()
             errors = _listen(receivers, advance)
         finally:
@@ -122,7 +127,7 @@ def together(size: int, work: Work, advance: Advance) -> None:
 
 
 class _Lost(StepError):
-    """A process that another one failed, or that ended without a word; said where nobody knows better."""
+    """A process that maybe another one failed, or that ended without a word; said where nobody knows better."""
 
 
 def _rank_of(error: BaseException) -> int:
@@ -132,25 +137,21 @@ def _rank_of(error: BaseException) -> int:
 def _listen(receivers: Sequence[Connection], advance: Advance) -> list[BaseException]:
     """What went wrong, once every process is done or has had its time to end after another's failure."""
     open_ones: dict[Any, int] = dict(zip(receivers, range(1, len(receivers) + 1), strict=True))
-    done: set[int] = set()
     errors: list[BaseException] = []
     until = float("inf")
     while open_ones and time.monotonic() < until:
         for receiver in wait(list(open_ones), _PATIENCE_SECONDS):
-            number = open_ones[receiver]
             try:
                 message: Any = receiver.recv()  # type: ignore[call-arg, union-attr]
             except EOFError:
-                del open_ones[receiver]
-                message = None if number in done else _Lost(_ended(number, len(receivers)))
+                message = _Lost(_ended(open_ones[receiver], len(receivers)))
             if isinstance(message, tuple):
                 advance(*message)
-            elif isinstance(message, BaseException):
+                continue
+            del open_ones[receiver]
+            if isinstance(message, BaseException):
                 errors.append(message)
-                done.add(number)
                 until = min(until, time.monotonic() + _PATIENCE_SECONDS)
-            elif message == "done":
-                done.add(number)
     return errors
 
 
@@ -165,6 +166,7 @@ def _run(group: Group, work: Work, meeting: Path, sender: Connection, receivers:
 
     for receiver in receivers:
         receiver.close()
+    message: str | Exception = "done"
     try:
         torch.set_num_threads(1)
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
@@ -173,10 +175,26 @@ def _run(group: Group, work: Work, meeting: Path, sender: Connection, receivers:
         )
         distributed.init_process_group("gloo", store=store, rank=group.rank, world_size=group.size, timeout=_WAITING)
         work(group, lambda units, text: sender.send((units, text)) if group.is_first else None)
-        sender.send("done")
-    except (BrokenPipeError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         os._exit(1)
-    except (EdgewrightError, OSError) as error:
-        sender.send(error)
     except Exception as error:
-        sender.send(_Lost(f"training, process {group.rank + 1} of {group.size}: {type(error).__name__}: {error}"))
+        message = _told(error, f"process {group.rank + 1} of {group.size}")
+    try:
+        sender.send(message)
+    except BrokenPipeError:  # the parent is gone
+        os._exit(1)
+
+
+def _told(error: Exception, who: str) -> Exception:
+    """The error, or what says the same where it is none that the caller expects or can't be sent.
+
+    Of a RuntimeError nobody knows whether it is the network's or gloo's that lost another process.
+    """
+    kind = _Lost if isinstance(error, RuntimeError) else StepError
+    told = kind(f"training, {who}: {type(error).__name__}: {error}")
+    if not isinstance(error, EdgewrightError | OSError):
+        return told
+    try:
+        return error if isinstance(pickle.loads(pickle.dumps(error)), type(error)) else told
+    except Exception:  # whatever the pickling of others' errors raises
+        return told

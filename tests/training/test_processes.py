@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 import torch
@@ -83,6 +87,12 @@ def test_one_alone_adds_nothing_and_asks_nobody() -> None:
         (StepError("training: the loss is nan"), StepError, "^training: the loss is nan$"),
         (OSError(errno.ENOSPC, "No space left"), OSError, "No space left"),
         (KeyError("a"), StepError, "training, process 2 of 2: KeyError: 'a'"),
+        (BrokenPipeError(errno.EPIPE, "the camera is gone"), OSError, "the camera is gone"),
+        (
+            HTTPError("http://data.test", 500, "no samples", Message(), io.BytesIO()),
+            StepError,
+            "training, process 2 of 2: HTTPError: HTTP Error 500: no samples",
+        ),
     ],
 )
 def test_what_one_raises_is_raised_and_not_that_the_others_lost_it(
@@ -95,6 +105,39 @@ def test_what_one_raises_is_raised_and_not_that_the_others_lost_it(
 
     with pytest.raises(kind, match=message):
         together(2, work, lambda units, text: None)
+
+
+def test_buffers_are_sent_by_their_values_and_not_as_they_lie_in_memory(tmp_path: Path) -> None:
+    def work(group: Group) -> Found:
+        columns, same = torch.full((3, 4), float(group.rank))[:, :2], torch.ones(1).expand(1000)
+        group.join([], [columns, same], 0.0)
+        return {"columns": columns.flatten().tolist(), "same": same.unique().tolist()}
+
+    assert of_each(tmp_path, 2, work) == 2 * [{"columns": 6 * [0], "same": [1]}]
+
+
+def test_one_that_is_done_is_not_waited_for(tmp_path: Path) -> None:
+    """A data source's own thread keeps a process from ending."""
+
+    def work(group: Group, advance: Advance) -> None:
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        (tmp_path / f"{group.rank}").write_text(str(os.getpid()))
+
+    together(2, work, lambda units, text: None)
+    assert not [rank for rank in range(2) if is_running(int((tmp_path / f"{rank}").read_text()))]
+
+
+def test_one_that_ends_before_they_meet_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    meet = torch.distributed.init_process_group
+
+    def dying(*arguments: object, **named: object) -> None:
+        if named["rank"] == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        meet(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", dying)
+    with pytest.raises(StepError, match=r"^training: process 2 of 2 ended without a word"):
+        together(2, lambda group, advance: None, lambda units, text: None)
 
 
 def test_one_that_is_killed_is_named() -> None:
