@@ -139,7 +139,7 @@ def _retype(node: onnx_ir.Node) -> None:
         node.attributes["to"] = onnx_ir.AttrInt64("to", half)
     held = _held(node)
     if held is not None and held.dtype == np.float32:
-        node.attributes["value"] = onnx_ir.AttrTensor("value", onnx_ir.tensor(held.astype(np.float16)))
+        node.attributes["value"] = onnx_ir.AttrTensor("value", onnx_ir.tensor(_narrowed(held)))
     for output in node.outputs:
         if output.dtype == wide:
             output.type = onnx_ir.TensorType(half)
@@ -151,12 +151,14 @@ def _in_type(graph: onnx_ir.Graph, value: onnx_ir.Value, dtype: onnx_ir.DataType
 
     name = f"{value.name}_{dtype.name.lower()}"
     if value.const_value is not None:
-        return _constant(graph, name, value.const_value.numpy().astype(dtype.numpy()))
+        stored = value.const_value.numpy()
+        is_half = dtype == onnx_ir.DataType.FLOAT16
+        return _constant(graph, name, _narrowed(stored) if is_half else stored.astype(dtype.numpy()))
     maker = value.producer()
     scales = None if maker is None or maker.op_type != DEQUANTIZE else scales_of(maker)
     if maker is not None and scales is not None and fits_float16(scales):
-        stored = _constant(graph, f"{name}_scale", scales.astype(dtype.numpy()))
-        inputs = [maker.inputs[0], stored, *maker.inputs[2:]]
+        grid = _constant(graph, f"{name}_scale", scales.astype(dtype.numpy()))
+        inputs = [maker.inputs[0], grid, *maker.inputs[2:]]
         made = onnx_ir.node(DEQUANTIZE, inputs, maker.attributes, name=f"{maker.name}_{dtype.name.lower()}")
     else:
         made = onnx_ir.node("Cast", [value], {"to": dtype}, name=name)
@@ -167,6 +169,15 @@ def _in_type(graph: onnx_ir.Graph, value: onnx_ir.Value, dtype: onnx_ir.DataType
     else:
         (maker.graph or graph).insert_after(maker, made)
     return output
+
+
+def _narrowed(array: np.ndarray) -> np.ndarray:
+    """The array in float16. What is not 0 does not become 0: it may be there to keep a division from that."""
+    import numpy as np
+
+    half = array.astype(np.float16)
+    least = np.copysign(np.finfo(np.float16).smallest_subnormal, half)
+    return np.where((half == 0) & (array != 0), least, half)
 
 
 def _constant(graph: onnx_ir.Graph, name: str, array: np.ndarray) -> onnx_ir.Value:

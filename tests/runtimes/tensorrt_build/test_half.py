@@ -6,6 +6,7 @@ from types import ModuleType
 import numpy as np
 import onnx
 import onnx_ir
+import onnxruntime
 import pytest
 from edgewright.runtimes.tensorrt_build.half import halve
 from edgewright.runtimes.tensorrt_build.settings import Settings
@@ -60,6 +61,23 @@ def test_what_float16_can_not_hold_is_told_and_nothing_is_changed(quantized_mode
     assert halve(read) == "bias is above 65504 somewhere, which float16 does not hold"
     after, before = (onnx_ir.to_proto(each).graph for each in (read, onnx_ir.from_proto(model)))
     assert (list(after.node), list(after.initializer)) == (list(before.node), list(before.initializer))
+
+
+def test_what_keeps_a_division_from_zero_still_does() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["": 19]> g (float[4] x) => (float[4] y)
+        <float least = {1e-12}>
+        {
+            a = Abs(x)
+            n = Max(a, least)
+            y = Div(x, n)
+        }""")
+    read = onnx_ir.from_proto(model)
+    assert halve(read) == ""
+    proto = onnx_ir.to_proto(read)
+    assert {each.data_type for each in proto.graph.initializer} == {TensorProto.FLOAT16}
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": np.array([0, 0.5, -2, 3], np.float32)})
+    assert y.tolist() == [0, 1, -1, 1]
 
 
 def test_int8_values_that_float16_can_not_hold_are_told(gated: onnx.ModelProto) -> None:
