@@ -29,6 +29,7 @@ class MixedPrecision:
             raise InputError(Problem("recipe", "precision", found, "bfloat16"))
         self.precision, self.device = precision, device
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+        self.scaler.scale(torch.zeros((), device=device))  # makes the scale, which a step without own samples needs
 
     @contextmanager
     def computing(self) -> Iterator[None]:

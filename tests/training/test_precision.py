@@ -56,6 +56,14 @@ def test_a_step_whose_gradients_overflow_is_left_out_and_the_scale_halved() -> N
     assert other.state() == mixed.state()
 
 
+def test_a_step_whose_samples_other_processes_have_is_taken() -> None:
+    """Their gradients are added up; this process scaled no loss of its own."""
+    mixed, weight = MixedPrecision("float16", CPU), nn.Parameter(torch.ones(1))
+    weight.grad = torch.tensor([mixed.scaler.get_scale()])
+    mixed.step(torch.optim.SGD([weight], 0.5))
+    assert weight.item() == 0.5
+
+
 def test_others_scale_nothing() -> None:
     mixed = MixedPrecision("bfloat16", CPU)
     loss = torch.ones(())
