@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,9 +41,10 @@ def candidates(module: nn.Module, names: Iterable[str], judge: Judge, count: Cou
 def next_to_go(found: Sequence[Candidate], stands: float, excess: float) -> Candidate | None:
     """The block that costs least for what it saves, of those that end nearer to the goal; None where none does.
 
+    One without which the network gives no numbers (NaN) stays.
     `stands` is how bad the network is with all of them, `excess` what is still to be saved.
     """
-    nearer = [each for each in found if abs(excess - each.saved) < excess]
+    nearer = [each for each in found if abs(excess - each.saved) < excess and not math.isnan(each.worth)]
     return min(nearer, key=lambda each: ((each.worth - stands) / each.saved, each.name), default=None)
 
 

@@ -53,3 +53,9 @@ def test_what_costs_least_for_what_it_saves_goes_unless_it_ends_farther_from_the
     found = [Candidate("cheap", 2.0, 1.0), Candidate("dear but large", 5.0, 8.0), Candidate("free", 1.0, 0.0)]
     best = next_to_go(found, 1.0, excess)
     assert (best.name if best else None) == expected
+
+
+def test_a_block_without_which_the_network_gives_no_numbers_stays() -> None:
+    found = [Candidate("needed", float("nan"), 1.0), Candidate("dear", 90.0, 1.0)]
+    assert next_to_go(found, 1.0, 1.0) == found[1]
+    assert next_to_go(found[:1], 1.0, 1.0) is None
