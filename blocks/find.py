@@ -131,11 +131,11 @@ def _why_needed(module: nn.Module, name: str, inputs: tuple[Tensor, ...]) -> str
     from torch.utils._pytree import tree_leaves
 
     before = tree_leaves(_run(module, inputs, {}))
-    try:
-        with passed_by(module, [name]):
+    with passed_by(module, [name]):
+        try:
             after = tree_leaves(_run(module, inputs, {}))
-    except Exception as error:  # the network reads something else of the block than its output
-        return f"the network can't run without it ({_brief(error)})"
+        except Exception as error:  # the network reads something else of the block than its output
+            return f"the network can't run without it ({_brief(error)})"
     if [getattr(leaf, "shape", None) for leaf in before] != [getattr(leaf, "shape", None) for leaf in after]:
         return "the network's outputs have other shapes without it"
     return ""
