@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..ir.names import is_within
 from .groups import ChannelGroup, Groups, Member, brief
 from .recurrent import is_recurrent, why_fixed
 
@@ -92,15 +93,12 @@ class _Tracer:
 
     def _check(self, name: str) -> None:
         layer = self.module.get_submodule(name)
-        if self._is_kept(name):
+        if is_within(name, self.keep):
             raise _Untraced(f"the recipe keeps {name}")
         if is_recurrent(layer) and (why := why_fixed(layer)):
             raise _Untraced(why)
         if len(self.clean[name]) != 1:
             raise _Untraced(f"it is called {len(self.clean[name])} times")
-
-    def _is_kept(self, name: str) -> bool:
-        return any(name == kept or name.startswith(f"{kept}.") for kept in self.keep)
 
     def _marked(self, source: str, units: Iterable[int]) -> Marks:
         """Where marks on these channels of the layer arrive. Raises _Untraced where something else meets them."""
@@ -149,7 +147,9 @@ class _Tracer:
             raise _Untraced(f"the network can't run with marks on its channels: {brief(error)}") from None
         if any(_is_marked(leaf) for leaf in outputs):
             raise _Untraced("its channels are an output of the network")
-        met += [f"the recipe keeps {name}" for name, found in marks.items() if any(found) and self._is_kept(name)]
+        met += [
+            f"the recipe keeps {name}" for name, found in marks.items() if any(found) and is_within(name, self.keep)
+        ]
         if met:
             raise _Untraced(met[0])
         return marks

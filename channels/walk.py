@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..ir.names import is_within
 from .groups import ChannelGroup, Groups, Member, Side, brief
 from .marks import find_marked
 
@@ -134,7 +135,7 @@ class _Walker:
             raise _LeftWhole(f"{name} is a transposed convolution with groups")
         if node.type.name in _MIXERS:
             raise _LeftWhole(_MIXERS[node.type.name])
-        if any(name == kept or name.startswith(f"{kept}.") for kept in self.keep):
+        if is_within(name, self.keep):
             raise _LeftWhole(f"the recipe keeps {name}")
         if node.type.name == "OUTPUT" or (is_out and not node.outputs):
             raise _LeftWhole("its channels are an output of the network")

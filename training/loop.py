@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ..ir.progress import Advance, Progress
     from ..recipe.datasets import Data, Split
 
-_JUDGED_AT_ONCE = 256
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
 
 
