@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def pairs(group: Sequence[Way]) -> Iterator[tuple[Way, Way]]:
 
 def _graphs(asked: Asked, found: Sequence[Manifest], is_compared: bool) -> tuple[bool, ...]:
     """With and without a CUDA graph: both where nothing else was said and nothing else is compared."""
-    has_any = all("cuda_graph" in RUNTIMES[each.runtime].options for each in found)
+    has_any = all("cuda_graph" in _options(each) for each in found)
     if asked.cuda_graph is None:
         return (False, True) if has_any and not is_compared else (False,)
     return (asked.cuda_graph,)
@@ -118,7 +118,7 @@ def _graphs(asked: Asked, found: Sequence[Manifest], is_compared: bool) -> tuple
 def _problems(folder: Path, found: Manifest, asked: Asked) -> Iterator[Problem]:
     """Each thing that was asked for and the artifact's runtime does not take."""
     own = _own_batch(found)
-    known = RUNTIMES[found.runtime].options if found.runtime in RUNTIMES else {}
+    known = _options(found)
     given = {"batch": asked.batches and own is None, "cuda_graph": asked.cuda_graph is not None, "events": asked.events}
     taken = " and ".join(flag for option, flag in _FLAGS.items() if option in known and (option != "batch" or not own))
     for option, is_given in given.items():
@@ -129,6 +129,11 @@ def _problems(folder: Path, found: Manifest, asked: Asked) -> Iterator[Problem]:
     wrong = [size for size in asked.batches if size < least or (most is not None and size > most)]
     if wrong:
         yield Problem(str(folder), "--batch", _expected(least, most, own), ", ".join(map(str, wrong)))
+
+
+def _options(found: Manifest) -> Mapping[str, type]:
+    """The load options that the artifact's runtime takes; none of one that nobody here knows."""
+    return RUNTIMES[found.runtime].options if found.runtime in RUNTIMES else {}
 
 
 def _own_batch(found: Manifest) -> int | None:

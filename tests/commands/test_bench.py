@@ -107,6 +107,15 @@ def test_a_damaged_artifact_is_not_measured(built: Any, tmp_path: Any, edgewrigh
     assert "files.model.onnx: expected SHA-256" in shown.err
 
 
+def test_a_runtime_that_nobody_here_knows_is_named(built: Any, tmp_path: Any, edgewright: Program) -> None:
+    artifact = built.copied(tmp_path).artifact
+    document = json.loads((artifact / "manifest.json").read_text())
+    (artifact / "manifest.json").write_text(json.dumps({**document, "runtime": "newer"}))
+    shown = edgewright("bench", artifact)
+    assert (shown.code, shown.out) == (2, "")
+    assert "newer: expected one of onnxruntime, tensorrt, tflite" in shown.err
+
+
 def test_what_is_measured_is_the_build_that_was_published(built: Any) -> None:
     manifest = json.loads((built.artifact / "manifest.json").read_text())
     (result,) = built.ran.document()["results"]
