@@ -54,6 +54,6 @@ def change(
 
 
 def _verdict(low: float, high: float, is_higher_better: bool) -> Verdict:
-    if low <= 0 <= high:
+    if not (low > 0 or high < 0):  # NaN too, as from a metric that some samples do not have
         return "cannot tell"
     return "better" if (low > 0) == is_higher_better else "worse"

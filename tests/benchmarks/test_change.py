@@ -35,6 +35,18 @@ def test_the_same_predictions_differ_by_nothing() -> None:
     assert (found.difference, found.low, found.high, found.verdict) == (0, 0, 0, "cannot tell")
 
 
+def test_a_metric_that_some_draws_do_not_have_tells_nothing() -> None:
+    """The share of those right among the few samples that are named, of which a draw may have none."""
+
+    def share(predicted: np.ndarray, labels: np.ndarray) -> float:
+        chosen = labels < 0
+        return float((predicted == labels)[chosen].mean()) if chosen.any() else float("nan")
+
+    labels = LABELS.copy()
+    labels[:2] = -1
+    assert change(share, LABELS, labels, labels).verdict == "cannot tell"
+
+
 def test_samples_are_paired() -> None:
     """Six errors fewer out of five hundred are seen where the other errors are the same ones."""
     before = wrong_on(500, 1)
