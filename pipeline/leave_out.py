@@ -25,7 +25,6 @@ class Variant:
     key: str
     passes: tuple[str, ...]
     goes_too: tuple[str, ...]
-    recipe: Recipe
     plan: Plan | None
     same: str = ""
 
@@ -75,13 +74,12 @@ def bound(whole: Plan) -> tuple[Bound, ...]:
 
 def _variant(recipe: Recipe, key: str, whole: Plan, plan: Planner) -> Variant:
     passes = tuple(step.step.name for step in whole.steps if step.step.asks == key)
-    changed = without(recipe, key)
     try:
-        planned = plan(changed)
+        planned = plan(without(recipe, key))
     except PlanError as error:
-        return Variant(key, passes, (), changed, None, f"it can't be left out alone: {error}")
+        return Variant(key, passes, (), None, f"it can't be left out alone: {error}")
     left = {step.step.name for step in planned.steps}
     gone = [step.step.name for step in whole.steps if step.step.name not in left]
     if [step.text for step in planned.steps] == [step.text for step in whole.steps]:
-        return Variant(key, passes, (), changed, None, "the plan is the same without it")
-    return Variant(key, passes, tuple(name for name in gone if name not in passes), changed, planned)
+        return Variant(key, passes, (), None, "the plan is the same without it")
+    return Variant(key, passes, tuple(name for name in gone if name not in passes), planned)
