@@ -8,7 +8,6 @@ networks (Men et al. 2024, "ShortGPT", arXiv:2403.03853), but by the network's o
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
@@ -21,18 +20,16 @@ from ..ir.state import Edit, ModelState
 from ..training.rounds import Curve, LoopTrainer, Rounds, in_rounds, recovery
 from ..training.schedule import TrainingOptions
 from .contract import Context, Lossy, Numerics
+from .samples import calibration_batches
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..blocks.choice import Count, Judge
     from ..blocks.find import Blocks
-    from ..recipe.datasets import Batch
     from ..recipe.schema import Recipe
     from ..targets import Target
 
-_SAMPLES, _BATCH = 256, 32
-"""How many calibration samples the network is judged on, and how many at a time."""
 Measure = Literal["blocks", "flops", "parameters"]
 _UNITS = {"flops": "multiply-accumulates", "parameters": "parameters"}
 
@@ -135,15 +132,10 @@ class PruneBlocks:
         from ..blocks.choice import change, mean_loss, outputs_of
         from ..training.losses import has_loss, loss_for
 
-        def samples() -> Iterator[Batch]:
-            size = state.inputs[0].batch
-            batches = context.data.split("calibration").batches(size or _BATCH, limit=_SAMPLES)
-            return (batch for batch in batches if size in (None, len(batch.labels)))
-
         if has_loss(context.task):
-            return lambda module: mean_loss(module, samples(), loss_for(context.task))
-        reference = outputs_of(before.eval(), samples())
-        return lambda module: change(outputs_of(module, samples()), reference)
+            return lambda module: mean_loss(module, calibration_batches(state, context), loss_for(context.task))
+        reference = outputs_of(before.eval(), calibration_batches(state, context))
+        return lambda module: change(outputs_of(module, calibration_batches(state, context)), reference)
 
     def _count(self, inputs: tuple[Tensor, ...]) -> Count:
         from ..channels.costs import count_macs, count_parameters

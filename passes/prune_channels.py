@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
@@ -17,6 +17,7 @@ from ..training.penalised import Regularization
 from ..training.rounds import Curve, LoopTrainer, Rounds, in_rounds, recovery
 from ..training.schedule import TrainingOptions
 from .contract import Context, Lossy, Numerics, Skip
+from .samples import calibration_batches
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,12 +25,9 @@ if TYPE_CHECKING:
     from ..channels.choice import Importance
     from ..channels.groups import ChannelGroup
     from ..channels.pruner import ChannelPruner, Rank
-    from ..recipe.datasets import Batch
     from ..recipe.schema import Recipe
     from ..targets import Target
 
-_SAMPLES, _BATCH = 256, 32
-"""How many calibration samples a criterion looks at, and how many at a time."""
 _UNITS = {"flops": "multiply-accumulates", "parameters": "parameters", "channels": "channels that can go"}
 _NO_SCALES = "group-l2, or one that needs no training: no channel that can go has a batch norm with a scale to learn"
 _STRENGTH, _EPOCHS = 1e-2, 1.0
@@ -153,11 +151,6 @@ class PruneChannels:
         from ..channels.importance import by_batchnorm, by_entropy, by_geometric_median, by_norm, by_random, by_taylor
         from ..training.losses import loss_for
 
-        def samples() -> Iterator[Batch]:
-            size = state.inputs[0].batch
-            batches = context.data.split("calibration").batches(size or _BATCH, limit=_SAMPLES)
-            return (batch for batch in batches if size in (None, len(batch.labels)))
-
         def rank(module: nn.Module, groups: Sequence[ChannelGroup]) -> Importance:
             match self.criterion:
                 case "l1" | "l2" | "group-l2":
@@ -169,9 +162,9 @@ class PruneChannels:
                 case "geometric-median":
                     return by_geometric_median(module, groups)
                 case "entropy":
-                    return by_entropy(module, groups, samples())
+                    return by_entropy(module, groups, calibration_batches(state, context))
                 case "taylor":
-                    return by_taylor(module, groups, samples(), loss_for(context.task))
+                    return by_taylor(module, groups, calibration_batches(state, context), loss_for(context.task))
 
         return rank
 
