@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgewright.devices.agent import build_engine, cuda
+from edgewright.benchmarks import latency
+from edgewright.devices.agent import build_engine, commands, cuda
 from edgewright.devices.agent.__main__ import answer
 from edgewright.devices.agent.commands import Agent
 from edgewright.devices.agent.on_tensorrt import TensorRt
@@ -256,3 +257,11 @@ def put_here(monkeypatch: pytest.MonkeyPatch) -> GpuHere:
     monkeypatch.setattr(tensorrt, "can_run", lambda: True)
     monkeypatch.setattr(LocalDevice, "start", lambda device: SessionHere())
     return found
+
+
+def in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on benches take a few inferences, and whatever runs is steady at once."""
+    monkeypatch.setattr(latency, "ROUNDS", 2)
+    monkeypatch.setattr(latency, "MOST_RUNS", 3)
+    monkeypatch.setattr(latency, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(commands, "STEADY", float("inf"))

@@ -12,8 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from edgewright.benchmarks import latency
-from edgewright.devices.agent import commands
 from edgewright.runtimes.tensorrt_build import host
 
 SUITE = Path(__file__).resolve().parents[2] / "benchmarks" / "suite"
@@ -37,12 +35,9 @@ def test_without_a_gpu_it_ends_with_what_is_missing(built_tensorrt: Path) -> Non
 
 
 @pytest.fixture
-def run(script: ModuleType, gpu_here: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(script: ModuleType, gpu_here: Any, gpu_here_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     """run(artifact, ...): the exit code, on a GPU that is none and in no time."""
-    monkeypatch.setattr(latency, "ROUNDS", 2)
-    monkeypatch.setattr(latency, "MOST_RUNS", 3)
-    monkeypatch.setattr(latency, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(commands, "STEADY", float("inf"))
+    gpu_here_module.in_no_time(monkeypatch)
     monkeypatch.setattr(host, "can_run", lambda: True)
 
     def call(*arguments: Any) -> int:

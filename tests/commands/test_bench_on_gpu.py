@@ -14,8 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from edgewright.benchmarks import latency
-from edgewright.devices.agent import build_engine, commands
+from edgewright.devices.agent import build_engine
 from edgewright.devices.agent.on_tensorrt import TIMING_CACHE
 from edgewright.devices.local import LocalDevice
 from edgewright.ship import manifest
@@ -24,12 +23,11 @@ Program = Callable[..., Any]
 
 
 @pytest.fixture
-def artifact(built_tensorrt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def artifact(
+    built_tensorrt: Path, tmp_path: Path, gpu_here_module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """An artifact whose benches take no time."""
-    monkeypatch.setattr(latency, "ROUNDS", 2)
-    monkeypatch.setattr(latency, "MOST_RUNS", 3)
-    monkeypatch.setattr(latency, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(commands, "STEADY", float("inf"))
+    gpu_here_module.in_no_time(monkeypatch)
     return Path(shutil.copytree(built_tensorrt, tmp_path / "artifact"))
 
 

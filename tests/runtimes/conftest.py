@@ -115,7 +115,17 @@ def quantized() -> Callable[[bool], nn.Module]:
 @pytest.fixture(scope="session")
 def tflite_models() -> ModuleType:
     """tests/runtimes/tflite_models.py: tiny TFLite models, put together from the schema's objects."""
-    path = Path(__file__).with_name("tflite_models.py")
+    return _loaded(Path(__file__).with_name("tflite_models.py"))
+
+
+@pytest.fixture(scope="session")
+def onnx_models() -> ModuleType:
+    """tests/runtimes/onnx_graph/quantized_models.py: small ONNX models, one function for each form."""
+    return _loaded(Path(__file__).parent / "onnx_graph" / "quantized_models.py")
+
+
+def _loaded(path: Path) -> ModuleType:
+    """The file as a module that no import finds."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +16,6 @@ from edgewright.runtimes.tensorrt_build.settings import Settings
 from edgewright.runtimes.tensorrt_build.verdict import HOW, Verdict, ask, is_installed
 from edgewright.targets import load_target
 
-MODELS = Path(__file__).parents[1] / "onnx_graph" / "quantized_models.py"
 needs_rtx = pytest.mark.skipif(not is_installed(), reason=HOW)
 SETTINGS = Settings("model.onnx", {}, ("conv",), "8.9", "tensorrt-rtx", build_for="8.9")
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
@@ -29,17 +27,6 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "scale below zero": ({"scale": -1.0}, "refused"),
     "int32 bias": ({"has_int32_bias": True}, "refused"),
 }
-
-
-@pytest.fixture(scope="module")
-def onnx_models() -> ModuleType:
-    """The models of the linter's tests: one function for each form that a model may have."""
-    spec = importlib.util.spec_from_file_location("onnx_models", MODELS)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @needs_rtx
