@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
-from ..channels import LEARNED, Criterion, Measure, Scope
+from ..channels import Measure, Scope
 from ..ir.errors import InputError, Problem, StepError
 from ..ir.examples import example_inputs
 from ..ir.facts import CHANNELS_PRUNED, Aspect, Fact
 from ..ir.names import refuse_unknown
 from ..ir.state import ModelState
+from ..recipe.pruning import LEARNED, Criterion
 from ..training.penalised import Regularization
 from ..training.rounds import Curve, LoopTrainer, Rounds, in_rounds, recovery
 from ..training.schedule import TrainingOptions

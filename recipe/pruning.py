@@ -11,6 +11,7 @@ from .parts import Names, Part
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 
 Criterion = Literal["l1", "l2", "batchnorm", "taylor", "geometric-median", "entropy", "slimming", "group-l2", "random"]
+"""What says how much a channel matters."""
 LEARNED = ("slimming", "group-l2")
 """Criteria whose scales are learned first, by training with a penalty."""
 _AMOUNTS = {

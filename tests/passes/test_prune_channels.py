@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from edgewright.channels import LEARNED, Criterion
 from edgewright.channels.costs import count_macs, count_parameters
 from edgewright.ir.errors import InputError, StepError
 from edgewright.ir.examples import example_inputs
@@ -18,6 +17,7 @@ from edgewright.passes.contract import Context, Skip
 from edgewright.passes.prune_channels import PruneChannels
 from edgewright.passes.text import from_text, to_text
 from edgewright.recipe.datasets import Batch
+from edgewright.recipe.pruning import LEARNED, Criterion
 from edgewright.recipe.schema import Recipe
 from edgewright.targets import Target
 from edgewright.training.loop import TrainingOptions
