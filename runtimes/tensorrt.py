@@ -119,13 +119,13 @@ def _judge_beside(file: str, settings: Settings, gpu: Gpu, out: Path) -> Verdict
 
 def _refused(judged: Mapping[str, Verdict]) -> tuple[str, ...]:
     """A remark for each model beside the artifact's own of which no engine can be built."""
-    refused = [(file, each) for file, each in judged.items() if each.refusals or each.crash]
+    refused = [(file, each) for file, each in judged.items() if not each.is_built and not each.absent]
     return tuple(f"{each.place}, builds nothing of {file}: {_told(each)}" for file, each in refused)
 
 
 def _told(verdict: Verdict) -> str:
     told = [f"{each.layer or 'the network'}: {explain(each.message)}" for each in verdict.refusals]
-    return verdict.crash or "; ".join(told)
+    return verdict.crash or "; ".join(told) or "it gave no reason"
 
 
 def _refuse_broken(findings: tuple[Finding, ...]) -> None:

@@ -16,6 +16,7 @@ import torch
 from edgewright.ir.errors import StepError
 from edgewright.ir.facts import EXPORTED
 from edgewright.ir.state import InputSpec, ModelState
+from edgewright.runtimes import tensorrt
 from edgewright.runtimes.contract import BatchRange, ModelNotes
 from edgewright.runtimes.tensorrt import ENGINE, SCRIPT, VERDICT, TensorrtEmitter
 from edgewright.runtimes.tensorrt_build import verdict
@@ -218,6 +219,17 @@ def test_the_same_state_gives_the_same_models(for_gpu: ForGpu, tmp_path: Path, i
         TensorrtEmitter().emit(state, target, tmp_path / name)
         files.append({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()})
     assert files[0] == files[1]
+
+
+def test_a_model_that_the_builder_gives_no_engine_of_is_told_without_a_reason_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = verdict.Verdict(built_for="8.6", version="1.7", is_parsed=True)
+    monkeypatch.setattr(tensorrt, "ask", lambda *asked: silent)
+    emitted = TensorrtEmitter().emit(float_state(nn.Conv2d(3, 16, 3)), load_target("nvidia-jetson-orin"), tmp_path)
+    who = "TensorRT for RTX 1.7, for compute capability 8.6"
+    assert f"{who}, builds nothing of {HALF}: it gave no reason" in emitted.remarks
+    assert any(remark.startswith(f"{who}, refuses the model: it gave no reason") for remark in emitted.remarks)
 
 
 def changed(target: Target, **keys: Any) -> Target:
