@@ -124,7 +124,8 @@ def _problems(folder: Path, found: Manifest, asked: Asked) -> Iterator[Problem]:
     for option, is_given in given.items():
         if is_given and option not in known:
             expected = f"what an artifact for {found.runtime} takes: {taken or 'no such option'}"
-            yield Problem(str(folder), "bench", expected, _FLAGS[option])
+            is_refusal = option == "cuda_graph" and asked.cuda_graph is False
+            yield Problem(str(folder), "bench", expected, "--no-cuda-graph" if is_refusal else _FLAGS[option])
     least, most = batch_range(found.runtime, folder, own) if asked.batches else (1, None)
     wrong = [size for size in asked.batches if size < least or (most is not None and size > most)]
     if wrong:

@@ -75,7 +75,7 @@ def test_batches_that_are_no_numbers_are_refused(text: str, built: Any, edgewrig
 def test_options_of_another_runtime_are_refused(built: Any, edgewright: Program) -> None:
     shown = edgewright("bench", built.artifact, "--no-cuda-graph", "--batch", "4")
     assert (shown.code, shown.out) == (2, "")
-    assert "expected what an artifact for onnxruntime takes: no such option, got --cuda-graph" in shown.err
+    assert "expected what an artifact for onnxruntime takes: no such option, got --no-cuda-graph" in shown.err
     assert "--batch: expected 1, for which the artifact was built" in shown.err
 
 
