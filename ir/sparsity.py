@@ -8,7 +8,7 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/io-format
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .graph import operator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ATTACHMENT = "sparse_2_4"
 """The modules whose weights are sparse, by name."""
 GROUP, KEPT = 4, 2
-_LAYERS = ("conv1d", "conv2d", "conv3d", "linear")
+_LAYERS = ("conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 
 
 def two_in_four(weight: Tensor) -> Tensor:
@@ -70,6 +70,21 @@ def stored_weights(program: ExportedProgram) -> Iterator[tuple[str, Tensor]]:
         if weight is not None and weight.name in names:
             name = names[weight.name]
             yield name, program.state_dict[name]
+
+
+def stored_as(program: ExportedProgram, known: Collection[str]) -> Mapping[str, Tensor]:
+    """The stored weights that layers read, by those of the known names that they have, or had once.
+
+    Integers that were put in a weight's place lie beside where it was: a name is told by its owner, where that has no
+    other of these.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in stored_weights(program):
+        owner = name.rpartition(".")[0]
+        beside = [entry for entry in known if entry.rpartition(".")[0] == owner]
+        if name in known or len(beside) == 1:
+            found[name if name in known else beside[0]] = tensor
+    return found
 
 
 def _origin(value: Any) -> Node | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .sparsity import sparse_weights, stored_weights
+from .sparsity import sparse_weights, stored_as
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,13 +29,7 @@ def pruned_weights(state: ModelState) -> Mapping[str, Tensor]:
     counts = state.attachments.get(ATTACHMENT, {})
     if state.module is not None:
         return {name: state.module.get_parameter(name) for name in counts}
-    found: dict[str, Tensor] = {}
-    for name, tensor in stored_weights(state.exported_program()):
-        owner = name.rpartition(".")[0]
-        beside = [known for known in counts if known.rpartition(".")[0] == owner]
-        if name in counts or len(beside) == 1:
-            found[name if name in counts else beside[0]] = tensor
-    return found
+    return stored_as(state.exported_program(), counts)
 
 
 def has_pruned_elements(state: ModelState) -> bool:

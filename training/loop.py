@@ -43,6 +43,7 @@ def train(
     name: str = "recover",
     objective: Objective | None = None,
     masked: Sequence[str] = (),
+    shared: Sequence[str] = (),
     parts: tuple[Split, Split] | None = None,
 ) -> TrainingResult:
     """`module`, in place and in eval mode, has the weights of the best held-out loss that training came by.
@@ -51,13 +52,15 @@ def train(
     task's own loss or by the objective. `scratch` keeps checkpoints; the same call on the same weights goes on from
     them, or returns at once where the run had ended.
     `name` tells runs apart in messages. Samples must depend on nothing but their index and the global generators of
-    random, numpy and torch. The zeros of the parameters named in `masked` stay zeros.
+    random, numpy and torch. The zeros of the parameters named in `masked` stay zeros, equal
+    values in those named in `shared` stay equal.
     Raises InputError where the task or the data can't be trained on, StepError where the loss stops being finite.
     """
     objective = HardLabels(loss_for(task)) if objective is None else objective
     training, held_out = parts or parts_of(data.split("train"), seed)
-    run = Run(module, training, held_out, objective, options, seed, masked)
-    facts = (task, options, seed, run.schedule.samples, objective.identity, tuple(masked), hash_of(module))
+    run = Run(module, training, held_out, objective, options, seed, masked, shared)
+    held = (tuple(masked), tuple(shared))
+    facts = (task, options, seed, run.schedule.samples, objective.identity, held, hash_of(module))
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
     checkpoints = Checkpoints(scratch / f"{name}-{key[:16]}", progress.warn)
     stored = checkpoints.load()

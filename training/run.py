@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..ir.errors import StepError
 from .average import Average
 from .checkpoint import Checkpoints, Position, Stored, Weights, weights_of
-from .masks import Masks
+from .constraints import Constraints
 from .objective import Objective, moved
 from .optimizer import optimizer_for
 from .precision import MixedPrecision
@@ -41,6 +41,7 @@ class Run:
         options: TrainingOptions,
         seed: int,
         masked: Sequence[str],
+        shared: Sequence[str] = (),
     ) -> None:
         from accelerate.accelerator import Accelerator
 
@@ -52,7 +53,7 @@ class Run:
         self.module: nn.Module
         prepare: Any = self.accelerator.prepare
         self.module, self.optimizer = prepare(module, optimizer_for(module, options, objective.helpers))
-        self.masks = Masks(module, masked)
+        self.constraints = Constraints(module, masked, shared)
         self.precision = MixedPrecision(options.precision, self.accelerator.device)
         self.group = ALONE
         objective.start(self.accelerator.device)
@@ -179,8 +180,9 @@ class Run:
             [entry for module in modules for entry in module.buffers()],
             total,
         )
+        self.constraints.gather()
         self.precision.step(self.optimizer)
-        self.masks.apply()
+        self.constraints.apply()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(step)

@@ -146,6 +146,17 @@ def test_time_and_zeros_hold_in_all_processes(trained: Any) -> None:
     assert bool((weights["0.weight"][1::2] != 0).all())
 
 
+def test_shared_weights_are_shared_in_all_processes(trained: Any) -> None:
+    module = plain()
+    with torch.no_grad():
+        module[0].weight.copy_(module[0].weight.sign())
+    one = trained(copy.deepcopy(module), replace(OPTIONS, parts=2), shared=("0.weight",))
+    two = trained(copy.deepcopy(module), replace(OPTIONS, processes=2), shared=("0.weight",))
+    assert len(one[1]["0.weight"].unique()) == 2
+    assert one[0].loss_after < one[0].loss_before
+    assert same(two[1], one[1])
+
+
 def test_a_loss_that_stops_being_finite_leaves_the_best_weights(trained: Any) -> None:
     module = plain()
     before = copy.deepcopy(module.state_dict())
