@@ -85,7 +85,7 @@ def test_a_value_of_zero_stays_where_zeros_are_held_and_moves_where_not() -> Non
         torch.optim.SGD([layer.weight], lr=1.0).step()
         held.apply()
         assert float(layer.weight.detach()[1, 0]) == expected
-        assert layer.weight.detach()[0].tolist() == [-1.0, -2.0, -1.0]  # 2 - 3
+        assert layer.weight.detach()[0].tolist() == [-1.0, -3.0, -1.0]  # three weights, and two
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
