@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def pass_by(module: nn.Module, name: str) -> nn.Module:
     """The module of that name in `module` is passed by, in place; returns the one that was there."""
-    return _swap(module, name, _bypass()())
+    return swap(module, name, _bypass()())
 
 
 @contextmanager
@@ -24,10 +24,11 @@ def passed_by(module: nn.Module, names: Iterable[str]) -> Iterator[nn.Module]:
         yield module
     finally:
         for name, old in reversed(replaced):
-            _swap(module, name, old)
+            swap(module, name, old)
 
 
-def _swap(module: nn.Module, name: str, new: nn.Module) -> nn.Module:
+def swap(module: nn.Module, name: str, new: nn.Module) -> nn.Module:
+    """`new` stands where the module of that name in `module` was, in place; returns the one that was there."""
     path, _, last = name.rpartition(".")
     parent, old = module.get_submodule(path), module.get_submodule(name)
     setattr(parent, last, new)

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bypass import pass_by
+from .bypass import pass_by, swap
 from .errors import StepError
+from .factors import Factors, assemble
 from .facts import FACTS, Fact
 
 if TYPE_CHECKING:
@@ -43,14 +44,16 @@ class InputSpec:
 class Edit:
     """One structural change to one module of the user's network: new integer attributes and new parameter shapes.
 
-    A module that is `bypassed` is gone: the network goes on with what it was given. Replaying a state's edits on a
-    freshly built network gives a network into which the stored weights fit.
+    A module that is `bypassed` is gone: the network goes on with what it was given. One with `factors` is a sequence of
+    smaller layers. Replaying a state's edits, in their order, on a freshly built network gives a network into which the
+    stored weights fit.
     """
 
     module: str
     attributes: Mapping[str, int]
     shapes: Mapping[str, tuple[int, ...]]
     bypassed: bool = False
+    factors: Factors | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,9 @@ def apply_edits(module: nn.Module, edits: tuple[Edit, ...]) -> nn.Module:
         if edit.bypassed:
             pass_by(module, edit.module)
             continue
+        if edit.factors is not None:
+            swap(module, edit.module, assemble(module.get_submodule(edit.module), edit.factors))
+            continue
         owner = module.get_submodule(edit.module)
         for name, value in edit.attributes.items():
             setattr(owner, name, value)
@@ -206,7 +212,9 @@ def _load_weights(module: nn.Module, path: Path) -> None:
 
 def _edit(entry: Mapping[str, Any]) -> Edit:
     shapes = {name: tuple(shape) for name, shape in entry["shapes"].items()}
-    return Edit(entry["module"], dict(entry["attributes"]), shapes, entry.get("bypassed", False))
+    given = entry.get("factors")
+    factors = None if given is None else Factors(given["method"], tuple(given["ranks"]))
+    return Edit(entry["module"], dict(entry["attributes"]), shapes, entry.get("bypassed", False), factors)
 
 
 def _fact(name: str) -> Fact:

@@ -21,7 +21,7 @@ LINES = (
     {"pipeline"},
     {"ship", "benchmarks"},
     {"passes", "runtimes"},
-    {"training", "devices", "blocks", "channels", "quantization"},
+    {"training", "devices", "blocks", "channels", "low_rank", "quantization"},
     {"recipe"},
     {"targets"},
     {"ir"},
