@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from .sharing import has_shared_weights
 from .sparsity import is_sparse
 from .zeros import has_pruned_elements
 
@@ -74,8 +75,11 @@ def _is_halved(state: ModelState) -> bool:
 CHANNELS_PRUNED = Fact("channels pruned", frozenset({Aspect.SHAPES}))
 BLOCKS_PRUNED = Fact("blocks pruned", frozenset())
 """Rests on nothing: no pass brings back what is gone."""
+FACTORIZED = Fact("factorized", frozenset({Aspect.SHAPES}))
+"""Layers are products of smaller ones wherever that pays, which may be nowhere."""
 SPARSE_2_4 = Fact("2:4 sparse", frozenset({Aspect.ZEROS, Aspect.SHAPES}), is_sparse)
 ELEMENTS_PRUNED = Fact("elements pruned", frozenset({Aspect.ZEROS, Aspect.SHAPES}), has_pruned_elements)
+WEIGHTS_SHARED = Fact("weights shared", frozenset({Aspect.VALUES, Aspect.SHAPES}), has_shared_weights)
 RECOVERED = Fact("recovered", frozenset({Aspect.FUNCTION}))
 EXPORTED = Fact("exported", frozenset(Aspect) - {Aspect.NUMERICS}, _is_exported)
 BATCHNORM_FOLDED = Fact("batchnorm folded", frozenset({Aspect.TOPOLOGY}), _has_no_batchnorm)
@@ -91,8 +95,10 @@ HALVED = Fact("halved", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAP
 FACTS: tuple[Fact, ...] = (
     CHANNELS_PRUNED,
     BLOCKS_PRUNED,
+    FACTORIZED,
     SPARSE_2_4,
     ELEMENTS_PRUNED,
+    WEIGHTS_SHARED,
     RECOVERED,
     EXPORTED,
     BATCHNORM_FOLDED,

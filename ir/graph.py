@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,19 @@ def lifted(module: GraphModule, program: ExportedProgram) -> ExportedProgram:
     )
 
 
+def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:
+    """The program with copies of these in place of its own stored tensors, by name; `program` is left as it is."""
+    from torch import nn
+
+    module = editable(program)
+    for name, tensor in tensors.items():
+        owner, _, last = name.rpartition(".")
+        holder, values = module.get_submodule(owner), tensor.detach().clone()
+        is_parameter = isinstance(getattr(holder, last), nn.Parameter)
+        setattr(holder, last, nn.Parameter(values) if is_parameter else values)
+    return lifted(module, program)
+
+
 def _fill_values(module: GraphModule, program: ExportedProgram) -> None:
     """Every node has a fake tensor as its value; new nodes get theirs by running on those of their inputs."""
     import torch
@@ -186,6 +199,11 @@ def has_open_batch(program: ExportedProgram) -> bool:
     return any(
         not isinstance(node.meta["val"].shape[0], int) for node in user_inputs(program) if node.meta["val"].dim()
     )
+
+
+def fixed_batch(program: ExportedProgram) -> int | None:
+    """How many samples the program takes at once; None where any number is fine."""
+    return None if has_open_batch(program) else sizes(user_inputs(program)[0])[0]
 
 
 def user_inputs(program: ExportedProgram) -> list[Node]:

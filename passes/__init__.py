@@ -7,6 +7,7 @@ from .contract import Pass
 from .convert_to_float16 import ConvertToFloat16
 from .distill import Distill
 from .export import Export
+from .factorize import Factorize
 from .fold_batchnorm import FoldBatchnorm
 from .insert_quantization import InsertQuantization
 from .prune_blocks import PruneBlocks
@@ -14,6 +15,7 @@ from .prune_channels import PruneChannels
 from .prune_elements import PruneElements
 from .quantize_weights import QuantizeWeights
 from .recover import Recover
+from .share_weights import ShareWeights
 from .sparsify_2_4 import SparsifyTwoFour
 from .train_quantized import TrainQuantized
 
@@ -22,6 +24,7 @@ ALL: tuple[type[Pass], ...] = (
     ConvertToFloat16,
     Distill,
     Export,
+    Factorize,
     FoldBatchnorm,
     InsertQuantization,
     PruneBlocks,
@@ -29,6 +32,7 @@ ALL: tuple[type[Pass], ...] = (
     PruneElements,
     QuantizeWeights,
     Recover,
+    ShareWeights,
     SparsifyTwoFour,
     TrainQuantized,
 )

@@ -18,6 +18,7 @@ from ..ir.graph import (
     outputs_of,
     tensor_of,
 )
+from ..ir.sharing import shared_counts
 from ..ir.state import ModelState, register_quantized_operators
 from ..quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps
 from ..quantization.placement import KEPT, LAYOUT, Placement, layer_name, matches, place
@@ -90,7 +91,7 @@ class InsertQuantization:
             _refuse_float(module, placement)
         grids = self.grids(placement, state.attachments["ranges"])
         insert_activations(module, placement, grids, self.rules.integer_only)
-        _insert_weights(module, self, placement, grids, state.attachments.get("weight_scales", {}))
+        _insert_weights(module, self, placement, grids, state)
         _say(placement, context)
         summary = {
             "scales": {name: [grids[group].scale, grids[group].zero_point] for name, group in placement.groups.items()},
@@ -116,10 +117,17 @@ def _insert_weights(
     options: InsertQuantization,
     placement: Placement,
     grids: Mapping[str, ActivationGrid],
-    trained: Mapping[str, list[float]],
+    state: ModelState,
 ) -> None:
     """Every layer of the placement reads its weights, and its integer bias, through dequantize nodes."""
-    store = WeightStore(module, options.weight_bits, options.weight_granularity, options.per_tensor_weights, trained)
+    store = WeightStore(
+        module,
+        options.weight_bits,
+        options.weight_granularity,
+        options.per_tensor_weights,
+        state.attachments.get("weight_scales", {}),
+        shared_counts(state),
+    )
     nodes = {node.name: node for node in module.graph.nodes}
     steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
     floors = floors_of(module, [nodes[layer.node] for layer in placement.layers], steps, options.bias)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from ..ir.errors import InputError, Problem
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, QUANTIZED, Aspect, Fact
 from ..ir.graph import editable, lifted, operator, tensor_of
+from ..ir.sharing import shared_counts
 from ..ir.state import ModelState, register_quantized_operators
 from ..quantization.placement import WEIGHTED, layer_name, why_float
 from ..quantization.weights import WeightStore, channel_axis
@@ -78,7 +79,7 @@ class QuantizeWeights:
         if not chosen:
             found = "; ".join(f"{name}: {why}" for name, why in left.items()) or "a network without such layers"
             raise InputError(Problem("recipe", "compress.quantize", "a layer whose weights can be int8", found))
-        store = WeightStore(module, BITS, self.granularity, self.per_tensor)
+        store = WeightStore(module, BITS, self.granularity, self.per_tensor, shared=shared_counts(state))
         for node in chosen:
             with module.graph.inserting_before(node):
                 channels = tensor_of(module, node.args[1]).shape[channel_axis(node)]

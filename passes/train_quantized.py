@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -12,15 +12,17 @@ from ..ir.facts import (
     QUANTIZATION_TRAINED,
     RANGES_CALIBRATED,
     RECOVERED,
+    WEIGHTS_SHARED,
     Aspect,
     Fact,
 )
-from ..ir.graph import editable, has_open_batch, lifted, operator, sizes, tensor_of, user_inputs
+from ..ir.graph import editable, fixed_batch, operator, tensor_of, with_tensors
+from ..ir.sharing import are_fixed, shared_counts
 from ..ir.state import register_quantized_operators
 from ..quantization.fake_quantize import averaged_range, largest_weight, learned_range, learned_weight
 from ..quantization.grids import ActivationGrid, Grid, weight_scales
 from ..quantization.placement import Placement, place
-from ..quantization.trainable import Trainable, trainable, untrained
+from ..quantization.trainable import GRAPH, Trainable, trainable, untrained
 from ..quantization.weights import channel_axis
 from ..recipe.training import Training
 from ..training.schedule import Schedule, TrainingOptions, options_of, pieces
@@ -45,7 +47,7 @@ class TrainQuantized(TrainingOptions):
 
     `quantization` is the pass that inserts the nodes: training sees the very same grids in the very same places. The
     graph is one for evaluation, so that dropout has no part in the training and batch norm is folded. What is zero in
-    a weight stays zero.
+    a weight stays zero, and weights that share a value go on sharing one.
     """
 
     name: ClassVar[str] = "train-quantized"
@@ -53,7 +55,7 @@ class TrainQuantized(TrainingOptions):
     makes: ClassVar[frozenset[Fact]] = frozenset({QUANTIZATION_TRAINED})
     touches: ClassVar[frozenset[Aspect]] = frozenset({Aspect.VALUES, Aspect.FUNCTION, Aspect.RANGES, Aspect.NUMERICS})
     """NUMERICS: the values must not be held as integers yet."""
-    keeps: ClassVar[frozenset[Fact]] = frozenset({EXPORTED, RANGES_CALIBRATED, RECOVERED})
+    keeps: ClassVar[frozenset[Fact]] = frozenset({EXPORTED, RANGES_CALIBRATED, RECOVERED, WEIGHTS_SHARED})
     numerics: ClassVar[Numerics] = Lossy("weights are trained to be rounded")
     asks: ClassVar[str | None] = "compress.quantize.mode"
     reads: ClassVar[frozenset[str]] = frozenset({"train"})
@@ -85,7 +87,7 @@ class TrainQuantized(TrainingOptions):
     def run(self, state: ModelState, context: Context) -> ModelState:
         trained, result = self.trained(state, context)
         _report(result, context)
-        program = _with_tensors(state.exported_program(), trained.tensors)
+        program = with_tensors(state.exported_program(), trained.tensors)
         ranges = {name: list(module.bounds()) for name, module in trained.ranges.items()}
         after = replace(state, program=program)
         after = after.with_attachment("ranges", {**state.attachments["ranges"], **ranges})
@@ -96,7 +98,11 @@ class TrainQuantized(TrainingOptions):
         from ..training.loop import train
 
         program = state.exported_program()
-        network = self._trainable(program, state.attachments["ranges"], self._freeze_step(context))
+        shared = shared_counts(state)
+        network = self._trainable(program, state.attachments["ranges"], self._freeze_step(context), shared)
+        if are_fixed(state):
+            for name in shared:
+                network.tensors[name].requires_grad_(False)
         result = train(
             network.network,
             context.data,
@@ -107,6 +113,7 @@ class TrainQuantized(TrainingOptions):
             progress=context.progress,
             name=self.name,
             objective=self._objective(program, network.network, context.task),
+            shared=[f"{GRAPH}.{name}" for name in shared],
         )
         return network, result
 
@@ -117,7 +124,7 @@ class TrainQuantized(TrainingOptions):
 
         if self.temperature is None or self.alpha is None:
             return None
-        teacher = Teacher(untrained(editable(program), _fixed_batch(program)))
+        teacher = Teacher(untrained(editable(program), fixed_batch(program)))
         return Distillation(student, [teacher], SoftLabels(task, self.temperature), self.alpha)
 
     def _freeze_step(self, context: Context) -> int:
@@ -129,7 +136,9 @@ class TrainQuantized(TrainingOptions):
         own = pieces(schedule.batch_size, self.processes)[0]
         return round(self.freeze_after * schedule.steps) * len(pieces(own.stop, self.parts))
 
-    def _trainable(self, program: ExportedProgram, ranges: Mapping[str, list[float]], freeze_step: int) -> Trainable:
+    def _trainable(
+        self, program: ExportedProgram, ranges: Mapping[str, list[float]], freeze_step: int, shared: Collection[str]
+    ) -> Trainable:
         """The program as a network that computes what it will compute once its nodes are inserted."""
         register_quantized_operators()
         module = editable(program)
@@ -148,10 +157,10 @@ class TrainQuantized(TrainingOptions):
             module,
             placement,
             modules,
-            lambda node: self._weight(module, node, floors[str(node.args[1].target)]),  # type: ignore[union-attr]
+            lambda node: self._weight(module, node, floors[str(node.args[1].target)], shared),  # type: ignore[union-attr]
             insert.bias == "int32",
             freeze_step,
-            _fixed_batch(program),
+            fixed_batch(program),
         )
 
     def _range(
@@ -163,9 +172,10 @@ class TrainQuantized(TrainingOptions):
         low, high = ranges[name]
         return averaged_range(low, high, Grid(self.quantization.activations, is_symmetric))
 
-    def _weight(self, module: GraphModule, node: Node, floor: Tensor) -> Any:
+    def _weight(self, module: GraphModule, node: Node, floor: Tensor, shared: Collection[str]) -> Any:
         insert, axis = self.quantization, channel_axis(node)
         is_single = operator(node) in insert.per_tensor_weights or insert.weight_granularity == "per-tensor"
+        is_single |= str(node.args[1].target) in shared  # type: ignore[union-attr]
         granularity = "per-tensor" if is_single else "per-channel"
         limit = 2 ** (insert.weight_bits - 1) - 1
         if self.method == "moving-average":
@@ -176,30 +186,12 @@ class TrainQuantized(TrainingOptions):
         )
 
 
-def _fixed_batch(program: ExportedProgram) -> int | None:
-    """How many samples the program takes at once; None where any number is fine."""
-    return None if has_open_batch(program) else sizes(user_inputs(program)[0])[0]
-
-
 def _scales(trained: Trainable) -> dict[str, list[float]]:
     """The scales (C,) of every weight, by the stored tensor's name."""
     import torch
 
     with torch.no_grad():
         return {name: module.scales(trained.tensors[name]).tolist() for name, module in trained.weights.items()}
-
-
-def _with_tensors(program: ExportedProgram, tensors: Mapping[str, nn.Parameter]) -> ExportedProgram:
-    """The program with these values in place of its own; `program` itself is left as it is."""
-    from torch import nn
-
-    module = editable(program)
-    for name, trained in tensors.items():
-        owner, _, last = name.rpartition(".")
-        holder, values = module.get_submodule(owner), trained.detach().clone()
-        is_parameter = isinstance(getattr(holder, last), nn.Parameter)
-        setattr(holder, last, nn.Parameter(values) if is_parameter else values)
-    return lifted(module, program)
 
 
 def _report(result: TrainingResult, context: Context) -> None:

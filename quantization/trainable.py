@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 
+GRAPH = "graph"
+"""The submodule of a trainable network that holds all stored tensors, under the names that they have in the program."""
+
+
 @dataclass(frozen=True)
 class Trainable:
     """`network` trains as any module does, and then `ranges`, `weights` and `tensors` hold what it has come to.
@@ -55,6 +59,15 @@ def trainable(
     graph = torch.fx.GraphModule(module, module.graph)
     modules = [*activations.values(), *weights.values()]
     return Trainable(_network()(graph, modules, freeze_step, batch), activations, weights, tensors)
+
+
+def in_float(module: GraphModule, batch: int | None) -> Trainable:
+    """The graph, used up, as it computes in float, with nothing rounded. What is zero in a weight stays so."""
+    import torch
+
+    tensors = _trained(module, _stored_in_layers(module))
+    graph = torch.fx.GraphModule(module, module.graph)
+    return Trainable(_network()(graph, [], 0, batch), {}, {}, tensors)
 
 
 def untrained(module: GraphModule, batch: int | None) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..ir.graph import add_tensor, operator, read_tensor, tensor_of
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class WeightStore:
     """Puts integers in place of a graph's weights; a weight that several layers share is stored once.
 
-    `granularity` is per-channel or per-tensor; layers of the kinds in `per_tensor` have one scale in any case. Weights
-    named in `trained` have the scales (C,) given there, unless those are too small for a bias.
+    `granularity` is per-channel or per-tensor; layers of the kinds in `per_tensor`, and weights named in `shared`, have
+    one scale in any case: equal weights are equal integers. Weights named in `trained` have the scales (C,) given
+    there, unless those are too small for a bias.
     """
 
     def __init__(
@@ -27,9 +28,10 @@ class WeightStore:
         granularity: str,
         per_tensor: Iterable[str],
         trained: Mapping[str, Sequence[float]] | None = None,
+        shared: Collection[str] = (),
     ) -> None:
         self._module, self._limit, self._granularity = module, 2 ** (bits - 1) - 1, granularity
-        self._per_tensor, self._trained = frozenset(per_tensor), trained or {}
+        self._per_tensor, self._trained, self._shared = frozenset(per_tensor), trained or {}, shared
         self._stored: dict[str, tuple[str, str, str]] = {}
 
     def weight(self, node: Node, floor: Tensor) -> tuple[Node, Tensor]:
@@ -52,7 +54,8 @@ class WeightStore:
     def _scales(self, name: str, weight: Tensor, kind: str, floor: Tensor) -> Tensor:
         import torch
 
-        granularity = "per-tensor" if kind in self._per_tensor else self._granularity
+        is_single = kind in self._per_tensor or name in self._shared
+        granularity = "per-tensor" if is_single else self._granularity
         if name not in self._trained:
             return weight_scales(weight, self._limit, granularity, floor)
         scales = torch.maximum(torch.tensor(self._trained[name]), floor)

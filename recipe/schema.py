@@ -22,10 +22,12 @@ from ..ir import documents
 from ..ir.errors import InputError, Problem
 from .about import About
 from .distillation import Distill
+from .factorization import Factorize
 from .parts import Names, Part, existing, some
 from .pruning import Prune
 from .quantization import Quantize
 from .references import Callable, Source, callable_reference
+from .sharing import ShareWeights
 from .training import Recover
 from .user_code import split_reference
 
@@ -108,10 +110,12 @@ class Compress(Part):
     """What to do to the network, never in which order."""
 
     prune: Prune | None = None
+    factorize: Factorize | None = None
     sparsify: Literal["2:4"] | None = None
     """Which weights are zero, in a form that sparse kernels use."""
     recover: Recover | None = None
     distill: Distill | None = None
+    share_weights: ShareWeights | None = None
     quantize: Quantize | None = None
 
     @model_validator(mode="after")

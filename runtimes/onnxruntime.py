@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..ir.errors import StepError
 from ..ir.facts import EXPORTED, Fact
+from ..ir.sharing import ATTACHMENT
 from .contract import NO_NOTES, Emitted, ModelNotes, Reference
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class OnnxEmitter:
 
         StepError where a need does not hold, where an operator has no ONNX form, or where the checker objects.
         """
+        from .onnx_graph.codebooks import store_codebooks
         from .onnx_graph.count import count
         from .onnx_graph.coverage import coverage
         from .onnx_graph.export import exported, save
@@ -60,5 +62,7 @@ class OnnxEmitter:
         keep_float_layers(model)
         files = save(model, out / MODEL, self.external_above_bytes, self.name)
         macs, parameters = count(out / MODEL)
+        if ATTACHMENT in state.attachments and store_codebooks(model):
+            files = save(model, out / MODEL, self.external_above_bytes, self.name)
         total_bytes = sum((out / file).stat().st_size for file in files)
         return Emitted(MODEL, files, total_bytes, macs, parameters, coverage(out / MODEL))

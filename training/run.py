@@ -137,6 +137,7 @@ class Run:
     def keep_best(self) -> None:
         """The module has the best weights, in eval mode, where it was before the run."""
         self.module.load_state_dict(self.best)
+        self.constraints.apply()  # an average of equal weights may differ in its last bit
         self.module.to(self.home).eval()
         for parameter in self.module.parameters():
             parameter.grad = None

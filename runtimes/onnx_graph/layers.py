@@ -120,7 +120,7 @@ class _Reading:
 
     def _constant_behind(self, name: str) -> str:
         """The constant that a value is made of; empty where it is computed."""
-        while name in self.makers and self.makers[name].op_type in (_DEQUANTIZE, "Transpose"):
+        while name in self.makers and self.makers[name].op_type in (_DEQUANTIZE, "Transpose", "Gather"):
             name = self.makers[name].input[0]
         return name if name in self.constants else ""
 
