@@ -214,7 +214,7 @@ class ShareWeights:
             context.say(f"{wanted[name].layer}: {book.index.numel():,} weights of {len(book.values):,} values: {sizes}")
 
     def _has_index(self, book: Codebook) -> bool:
-        """Whether somebody has to be told which weight has which value: a hash tells it, but for which ones are zero."""
+        """Whether the values alone are not enough: a hash tells which weight has which, but not which are zero."""
         return self.method != "hash" or bool((book.values == 0).any())
 
 

@@ -2,8 +2,8 @@
 
 k-means: Han et al. 2016, "Deep Compression", arXiv:1510.00149, 3.1 and 3.2. logarithmic: Miyashita et al. 2016,
 "Convolutional Neural Networks using Logarithmic Data Representation", arXiv:1603.01025. hash: Chen et al. 2015,
-"Compressing Neural Networks with the Hashing Trick", arXiv:1504.04788. piecewise-linear: Fang et al. 2020, "Post-Training
-Piecewise Linear Quantization for Deep Neural Networks", arXiv:2002.00104.
+"Compressing Neural Networks with the Hashing Trick", arXiv:1504.04788. piecewise-linear: Fang et al. 2020,
+"Post-Training Piecewise Linear Quantization for Deep Neural Networks", arXiv:2002.00104.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SMALLEST_EXPONENT = -126
 
 @dataclass(frozen=True)
 class Codebook:
-    """`values` (K,), each of them in use, and the place among them of each weight: `index`, shaped as the weights."""
+    """`values` (K,), rising, each of them in use, and the place among them of each weight: `index`, shaped as the weights."""
 
     values: Tensor
     index: Tensor
@@ -61,19 +61,16 @@ def codebook(weight: Tensor, clusters: int, method: Method, start: Start = "line
         return Codebook(torch.zeros(1, dtype=weight.dtype), torch.zeros(weight.shape, dtype=torch.int64))
     found, index = _fitted(given, places, max(clusters - has_zero, 1), method, start, name)
     if has_zero:
-        zeros = torch.zeros(1, dtype=found.dtype)
-        found, index = (
-            torch.cat([zeros, found]),
-            torch.zeros(len(values), dtype=torch.int64).index_put((places,), index + 1),
-        )
-    used, index = index.unique(return_inverse=True)
-    return Codebook(found[used].to(weight.dtype), index.reshape(weight.shape))
+        found = torch.cat([torch.zeros(1, dtype=found.dtype), found])
+        index = torch.zeros(len(values), dtype=torch.int64).index_put((places,), index + 1)
+    used, index = found.to(weight.dtype)[index].unique(return_inverse=True)
+    return Codebook(used, index.reshape(weight.shape))
 
 
 def _fitted(
     values: Tensor, places: Tensor, clusters: int, method: Method, start: Start, name: str
 ) -> tuple[Tensor, Tensor]:
-    """A codebook (K,) for the values (N,), and the place in it of each; `places` (N,) says where in the weight they lie."""
+    """A codebook (K,) for the values (N,) and the place in it of each; `places` (N,): where in the weight they lie."""
     match method:
         case "k-means":
             return k_means(values, starts(values, clusters, start, _seed(name)))

@@ -46,7 +46,7 @@ def store_codebooks(model: onnx_ir.Model) -> tuple[str, ...]:
 
 
 def _codebook(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The bit patterns that occur (K,), as values, and for each weight which of them it is; zeros of both signs are two."""
+    """The bit patterns that occur (K,), as values, and which of them each weight is; zeros of both signs are two."""
     import numpy as np
 
     patterns, index = np.unique(weights.view(f"u{weights.dtype.itemsize}"), return_inverse=True)
