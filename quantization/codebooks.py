@@ -28,7 +28,7 @@ _SMALLEST_EXPONENT = -126
 
 @dataclass(frozen=True)
 class Codebook:
-    """`values` (K,), rising, each of them in use, and the place among them of each weight: `index`, shaped as the weights."""
+    """`values` (K,), rising and all in use, and the place among them of each weight: `index`, shaped as the weights."""
 
     values: Tensor
     index: Tensor

@@ -19,6 +19,8 @@ _FOUR_BITS_SINCE = 21
 _CHANGED_SINCE_18 = frozenset({"GroupNormalization"})
 """Operators that mean something else in set 21 than in 18 (https://onnx.ai/onnx/operators/); others take more types."""
 _SHORT_LIST = 16
+_OWN_BYTES = 300
+"""What two nodes, two tensors and their names take in a file, about."""
 
 
 def store_codebooks(model: onnx_ir.Model) -> tuple[str, ...]:
@@ -36,7 +38,7 @@ def store_codebooks(model: onnx_ir.Model) -> tuple[str, ...]:
             continue
         values, index = _codebook(weights)
         bits = _bits(len(values), has_four_bits)
-        if bits and values.nbytes + (index.size * bits + 7) // 8 < weights.nbytes:
+        if bits and values.nbytes + index.size * bits // 8 + _OWN_BYTES < weights.nbytes:
             _store(model, name, values, index, bits)
             stored.append(name)
     if stored and has_four_bits:
