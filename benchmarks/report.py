@@ -37,6 +37,8 @@ class Measured:
     is_reused: bool = False
     compressed_bytes: int | None = None
     """What zlib makes of its files: zeros that were pruned one by one show here, and nowhere else."""
+    entropy_coded: tuple[int, int] | None = None
+    """What its shared weights take as floats, and as codebooks with Huffman's code of their indices, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Summary:
             *self._latency_rows(),
             self._row("artifact", lambda each: size(each.total_bytes), _less(before.total_bytes, after.total_bytes)),
             *_compressed_rows(before.compressed_bytes, after.compressed_bytes),
+            *_entropy_rows(after.entropy_coded),
             *_timed_rows(before.latency, after.latency),
             self._row("MACs", lambda each: quantity(each.macs), _less(before.macs, after.macs)),
             self._row("parameters", lambda each: quantity(each.parameters), _less(before.parameters, after.parameters)),
@@ -137,6 +140,7 @@ class Summary:
             },
             "bytes": {name: each.total_bytes for name, each in self._both()},
             "compressed_bytes": {name: each.compressed_bytes for name, each in self._both()},
+            "entropy_coded_bytes": None if after.entropy_coded is None else after.entropy_coded[1],
             "peak_rss_bytes": {
                 name: None if each.latency is None else each.latency.peak_rss_bytes for name, each in self._both()
             },
@@ -244,6 +248,10 @@ def _compressed_rows(before: int | None, after: int | None) -> Sequence[Row]:
     if before is None or after is None:
         return ()
     return (Row("artifact, by zlib", size(before), size(after), _less(before, after)),)
+
+
+def _entropy_rows(sizes: tuple[int, int] | None) -> Sequence[Row]:
+    return () if sizes is None else (Row("shared weights, coded", *map(size, sizes), _less(*sizes)),)
 
 
 def _timed_rows(before: LatencyReport | None, after: LatencyReport | None) -> Sequence[Row]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ATTACHMENT = "shared_weights"
 """Of every stored tensor whose weights share values, by its name: how many values (`counts`); and whether these values
-stay as they are while others are trained (`is_fixed`)."""
+stay as they are while others are trained (`is_fixed`); and what they take as floats, and entropy coded (`bytes`)."""
 
 
 def shared_counts(state: ModelState) -> Mapping[str, int]:

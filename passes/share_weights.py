@@ -113,13 +113,11 @@ class ShareWeights:
     def remark(self, target: Target) -> str:
         """What this target's file is like, and what is missing."""
         stored = (
-            "a float file holds indices and codebooks, which onnxruntime decodes when it loads; one of integers is"
-            " smaller once compressed"
+            "onnxruntime decodes indices and codebooks when it loads: the file is smaller, the network not faster"
             if target.runtime == "onnxruntime"
-            else f"{target.runtime} has no codebooks: its file is smaller once compressed"
+            else f"{target.runtime} has no codebooks: the file is smaller when compressed, and not faster"
         )
-        untrained_values = "; compress.share_weights.train would move the values to where they cost least"
-        return f"{stored}; neither is faster{'' if self.training else untrained_values}"
+        return stored if self.training else f"{stored}; compress.share_weights.train would better the values"
 
     def run(self, state: ModelState, context: Context) -> ModelState:
         program = state.exported_program()
@@ -130,10 +128,10 @@ class ShareWeights:
         shared = with_tensors(program, {name: book.weights for name, book in books.items()})
         if self.training is not None:
             shared = self._trained(program, shared, books, context)
-        self._say(wanted, books, context)
-        after = replace(state, program=shared)
         counts = {name: len(book.values) for name, book in books.items()}
-        return after.with_attachment(ATTACHMENT, {"counts": counts, "is_fixed": self.method not in FREE})
+        sizes = self._sizes(wanted, books, context)
+        summary = {"counts": counts, "is_fixed": self.method not in FREE, "bytes": sizes}
+        return replace(state, program=shared).with_attachment(ATTACHMENT, summary)
 
     def _wanted(self, module: GraphModule, context: Context) -> tuple[dict[str, Wanted], dict[str, Tensor]]:
         """The stored weights that are to share values, by name, and their values; says which are not and why.
@@ -204,14 +202,15 @@ class ShareWeights:
         teacher = Teacher(untrained(editable(before), fixed_batch(before)))
         return Distillation(student, [teacher], SoftLabels(task, self.temperature), self.alpha)
 
-    def _say(self, wanted: Mapping[str, Wanted], books: Mapping[str, Codebook], context: Context) -> None:
-        """How large each layer is as floats and entropy coded, and all of them."""
+    def _sizes(self, wanted: Mapping[str, Wanted], books: Mapping[str, Codebook], context: Context) -> list[int]:
+        """How many bytes all shared weights take as floats, and entropy coded; says it of each layer, too."""
         coded = {name: coded_bytes(book.counts, self._has_index(book)) for name, book in books.items()}
         plain = {name: FLOAT_BYTES * book.index.numel() for name, book in books.items()}
         context.say(f"{len(books)} layers share weights: {_sizes(sum(plain.values()), sum(coded.values()))}")
         for name, book in books.items():
             sizes = _sizes(plain[name], coded[name])
             context.say(f"{wanted[name].layer}: {book.index.numel():,} weights of {len(book.values):,} values: {sizes}")
+        return [sum(plain.values()), sum(coded.values())]
 
     def _has_index(self, book: Codebook) -> bool:
         """Whether the values alone are not enough: a hash tells which weight has which, but not which are zero."""

@@ -86,6 +86,7 @@ def measured(made: Made, evaluation: Evaluation, report: LatencyReport | None, i
         coverage=emitted.coverage,
         is_reused=is_reused,
         compressed_bytes=made.compressed_bytes,
+        entropy_coded=made.entropy_coded,
     )
 
 

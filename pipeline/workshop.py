@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..ir import sharing
 from ..ir.errors import EdgewrightError, StepError
 from ..ir.state import ModelState, load, save
 from ..passes import manager
@@ -58,6 +59,8 @@ class Made:
     cached: bool
     compressed_bytes: int
     """What the files that the runtime loads take when each is compressed, as a download often is."""
+    entropy_coded: tuple[int, int] | None = None
+    """What weights that share values take as floats, and entropy coded, in bytes; None where there are none."""
 
     @property
     def main(self) -> Path:
@@ -225,6 +228,7 @@ def _write_made(folder: Path, emitted: Emitted, state: ModelState) -> None:
         "emitted": asdict(emitted),
         "notes": [record.notes for record in state.history],
         "output_steps": state.attachments.get("quantization", {}).get("output_steps", []),
+        "entropy_coded": state.attachments.get(sharing.ATTACHMENT, {}).get("bytes"),
         "compressed_bytes": sum(compressed_size(folder / name) for name in emitted.loaded),
     }
     (folder / "made.json").write_text(json.dumps(document))
@@ -247,4 +251,5 @@ def _read_made(key: str, plan: Plan, runtime: str, folder: Path, steps: tuple[St
     emitted = Emitted(**{**fields, **whole, "coverage": Coverage(**coverage), "ports": Ports(**ports)})
     noted = tuple(replace(step, notes=tuple(notes)) for step, notes in zip(steps, document["notes"], strict=True))
     steps_of_outputs, compressed = tuple(document["output_steps"]), int(document["compressed_bytes"])
-    return Made(key, plan, runtime, folder, emitted, noted, steps_of_outputs, cached, compressed)
+    coded = tuple(document["entropy_coded"]) if document["entropy_coded"] else None
+    return Made(key, plan, runtime, folder, emitted, noted, steps_of_outputs, cached, compressed, coded)

@@ -18,7 +18,6 @@ _FEWEST = {"k-means": 2, "hash": 2, "logarithmic": 3, "piecewise-linear": 8}
 class Train(Training):
     """Training in which the weights that share a value move together."""
 
-    learning_rate: float = Field(default=1e-4, gt=0)
     distill: SoftLabels | None = None
 
 

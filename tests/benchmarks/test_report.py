@@ -118,6 +118,15 @@ def test_what_files_compress_to_is_a_line_of_its_own_where_it_is_known(summed: S
     assert known.to_json()["compressed_bytes"] == {"baseline": 1_000_000, "artifact": 100_000}
 
 
+def test_shared_weights_have_a_line_of_what_they_take_entropy_coded(summed: Summed) -> None:
+    summary = summed(0.5)
+    assert summary.to_json()["entropy_coded_bytes"] is None
+    known = replace(summary, artifact=replace(summary.artifact, entropy_coded=(1_000_000, 100_000)))
+    (row,) = [row for row in known.rows() if row.label == "shared weights, coded"]
+    assert (row.baseline, row.artifact, row.change) == ("977 KiB", "97.7 KiB", "10.0x smaller")
+    assert known.to_json()["entropy_coded_bytes"] == 100_000
+
+
 def test_one_report_or_two_are_text_on_their_own(reported: Reported) -> None:
     alone = latency_text({"out/a": reported([[2_000_000] * 300])}).splitlines()
     assert alone[0].split() == ["out/a"]
