@@ -11,6 +11,7 @@ from edgewright.ir.graph import (
     add_tensor,
     editable,
     export,
+    fixed_batch,
     has_open_batch,
     is_constant,
     is_float_tensor,
@@ -24,6 +25,7 @@ from edgewright.ir.graph import (
     tensor_of,
     unwarned,
     user_inputs,
+    with_tensors,
 )
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -117,6 +119,8 @@ def test_the_batch_is_open_or_fixed() -> None:
     fixed = export(Network().eval(), GIVEN, open_batch=False)
     assert not has_open_batch(fixed)
     assert sizes(user_inputs(fixed)[0]) == (2, 4)
+    assert fixed_batch(fixed) == 2
+    assert fixed_batch(export(Network().eval(), GIVEN, open_batch=True)) is None
 
 
 def test_edits_leave_the_program_alone(program: ExportedProgram, module: GraphModule) -> None:
@@ -147,6 +151,18 @@ def test_what_is_lifted_unchanged_computes_the_same_for_every_batch(program: Exp
     assert has_open_batch(after)
     assert same(after, torch.randn(count, 4), torch.arange(count))
     assert set(after.state_dict) == set(Network().state_dict())
+
+
+def test_a_program_with_other_tensors_has_copies_and_leaves_the_old_one(program: ExportedProgram) -> None:
+    names = {"offset": torch.full((4,), 7.0), "twice.weight": torch.zeros(4, 4)}
+    before = {name: tensor.clone() for name, tensor in program.state_dict.items()}
+    after = with_tensors(program, names)
+    for name, tensor in after.state_dict.items():
+        assert torch.equal(tensor, names.get(name, before[name]))
+        assert isinstance(tensor, nn.Parameter) == isinstance(program.state_dict[name], nn.Parameter)
+        assert torch.equal(program.state_dict[name], before[name])
+    names["offset"].zero_()
+    assert float(after.state_dict["offset"][0]) == 7
 
 
 def test_an_edited_graph_is_lifted_with_values_for_its_new_nodes(program: ExportedProgram, tmp_path: Path) -> None:

@@ -84,6 +84,17 @@ def test_the_numbers_are_those_of_the_artifacts(judged: Any, open_workshop: Call
     assert summary.comparison.low <= summary.comparison.ratio <= summary.comparison.high
 
 
+def test_shared_weights_take_less_on_disk_and_entropy_coded_than_floats(judged: Any) -> None:
+    judgement, baseline, artifact = judged("compress.quantize=null", "compress.share_weights={clusters: 16}")
+    summary = judgement.summary
+    floats, coded = summary.artifact.entropy_coded
+    assert summary.baseline.entropy_coded is None
+    assert floats < baseline.main.stat().st_size
+    assert artifact.main.stat().st_size < baseline.main.stat().st_size / 4
+    assert coded < floats / 8 + 4 * 3 * 20  # four bits each, and of three layers the values and the codes' lengths
+    assert summary.artifact.parameters == summary.baseline.parameters
+
+
 def test_both_were_timed_in_turns_on_the_same_device(judged: Any) -> None:
     summary = judged()[0].summary
     assert summary.baseline.latency.session == summary.artifact.latency.session

@@ -13,7 +13,7 @@ from edgewright.quantization.fake_quantize import largest_weight, learned_range,
 from edgewright.quantization.grids import Grid, activation_grid, weight_scales
 from edgewright.quantization.placement import place
 from edgewright.quantization.rules import Rules
-from edgewright.quantization.trainable import Trainable, trainable, untrained
+from edgewright.quantization.trainable import GRAPH, Trainable, in_float, trainable, untrained
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
@@ -145,6 +145,19 @@ def test_what_is_computed_lies_on_the_grids() -> None:
         module.weight.copy_((module.weight / scales).round() * scales)
         module.bias.copy_((module.bias / steps_of_bias).round() * steps_of_bias)
         assert torch.equal(found.network.eval()(given), module(rounded)[0])
+
+
+def test_in_float_nothing_is_rounded_and_zeros_stay() -> None:
+    program = program_of()
+    network = in_float(editable(program), None)
+    with torch.no_grad():
+        assert torch.equal(network.network.eval()(images(3)), program.module()(images(3))[0])
+    assert set(network.tensors) == {"weight", "bias", "scale"}
+    named = dict(network.network.named_parameters())
+    assert all(named[f"{GRAPH}.{name}"] is tensor for name, tensor in network.tensors.items())
+    steps(network.network, 2)
+    assert bool((network.tensors["weight"][:, 0] == 0).all())
+    assert not torch.equal(network.tensors["bias"], program.state_dict["bias"])
 
 
 def test_an_untrained_network_computes_what_the_program_does_with_tensors_of_its_own() -> None:

@@ -43,6 +43,19 @@ def test_one_scale_where_it_is_asked_for(
     assert len(scales.unique()) == 1
 
 
+def test_equal_weights_are_equal_integers_where_values_are_shared(layer: tuple[GraphModule, Node]) -> None:
+    module, node = layer
+    weight = tensor_of(module, node.args[1]).detach()
+    weight.copy_(weight.sign() * torch.tensor([0.25, 1.0])[(weight > 0).long()])
+    weight[0].clamp_(-0.25, 0.25)  # a channel that would have a scale of its own
+    store = WeightStore(module, 8, "per-channel", (), shared=(str(node.args[1].target),))
+    with module.graph.inserting_before(node):
+        weights, scales = store.weight(node, torch.tensor([0.0, 0.02, 0.0, 0.0]))
+    codes = tensor_of(module, weights.args[0])
+    assert len(scales.unique()) == 1
+    assert all(len(codes[weight == value].unique()) == 1 for value in weight.unique())
+
+
 def test_a_weight_is_stored_once(layer: tuple[GraphModule, Node]) -> None:
     module, node = layer
     store = WeightStore(module, 8, "per-channel", ())
