@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .layers import Layer
 
 _MOST_STEPS = 64
-"""How many ranks of one side are looked at: the steps are wider where there would be more."""
+"""How many ranks of one side Tucker looks at: the steps are wider where there would be more."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Options:
     @functools.cached_property
     def _table(self) -> Tensor:
         weight = self.layer.module.get_parameter("weight")
-        return (svd if self.method == "svd" else tucker).energies(weight)
+        return svd.energies(weight) if self.method == "svd" else tucker.energies(weight)
 
     def _macs(self, parts: Sequence[Piece]) -> int:
         return multiplications(self.layer.module, parts, self.layer.before, self.layer.behind)
@@ -78,13 +78,14 @@ class Options:
         outputs, inputs = self.layer.module.get_parameter("weight").shape[:2]
         kernel = math.prod(kernel_of(self.layer.module))
         if self.method == "tucker":
-            most = (min(inputs, outputs * kernel), min(outputs, inputs * kernel))
-            sides = [
-                [*_steps(width, multiple, limit), width] for width, limit in zip((inputs, outputs), most, strict=True)
+            inner_ranks = _sides(inputs, multiple, outputs * kernel)
+            outer_ranks = _sides(outputs, multiple, inputs * kernel)
+            return [
+                (inner, outer) for inner in inner_ranks for outer in outer_ranks if (inner, outer) != (inputs, outputs)
             ]
-            return [(inner, outer) for inner in sides[0] for outer in sides[1] if (inner, outer) != (inputs, outputs)]
-        most_rank = min(outputs, inputs * kernel) if self.method == "svd" else outputs * inputs
-        return [(rank,) for rank in _steps(most_rank + 1, multiple, most_rank)]
+        able = self.whole_macs // self.macs(Factors(self.method, (1,)))
+        most = min(outputs, inputs * kernel, able) if self.method == "svd" else able
+        return [(rank,) for rank in range(multiple, most + 1, multiple)]
 
 
 def most_rank(layer: Layer) -> int:
@@ -128,7 +129,7 @@ def able(options: Options, least: float, most: int) -> list[Option]:
     return [options.option(each) for each, _ in zip(keeping, range(most), strict=False)]
 
 
-def _steps(width: int, multiple: int, most: int) -> list[int]:
-    """The multiples below the width, up to `most`; of every so manieth where there would be too many."""
+def _sides(width: int, multiple: int, most: int) -> list[int]:
+    """The ranks of one side: its width, and the multiples below it, up to `most`."""
     step = multiple * math.ceil(width / multiple / _MOST_STEPS)
-    return [rank for rank in range(step, width, step) if rank <= most]
+    return [*(rank for rank in range(step, width, step) if rank <= most), width]

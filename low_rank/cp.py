@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-_STARTS = 3
+_STARTS = 2
 _MOST_TURNS = 100
-_SETTLED = 1e-6
-"""A turn that lowers the error by less than this part of the whole is the last."""
+_SETTLED, _EXACT = 1e-4, 1e-16
+"""A turn is the last that lowers the error by less than this part of it, or to less than that part of the whole."""
 _RIDGE = 1e-10
 """The part of its mean that is added to the diagonal of normal equations: nearly parallel factors do not blow up."""
 
@@ -58,7 +58,8 @@ def _alternated(tensor: Tensor, factors: list[Tensor]) -> tuple[Tensor, ...]:
     """Each factor in turn is the best for the others, until a turn betters little."""
     import torch
 
-    total, last = float(tensor.square().sum()), float("inf")
+    total = float(tensor.square().sum())
+    last = 2 * total
     for _ in range(_MOST_TURNS):
         for axis in range(tensor.dim()):
             others = [factor for place, factor in enumerate(factors) if place != axis]
@@ -69,7 +70,7 @@ def _alternated(tensor: Tensor, factors: list[Tensor]) -> tuple[Tensor, ...]:
             if axis < tensor.dim() - 1:
                 factors[axis] = factors[axis] / factors[axis].norm(dim=0).clamp(min=torch.finfo(tensor.dtype).tiny)
         error = _error(tensor, factors)
-        if last - error <= _SETTLED * total:
+        if last - error <= _SETTLED * last or error <= _EXACT * total:
             break
         last = error
     return tuple(factors)

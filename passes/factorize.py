@@ -157,14 +157,19 @@ class Factorize:
         return min(found, key=lambda option: option.macs)
 
     def _timed(self, layer: Layer, found: Sequence[Option], timing: Timing, whole_macs: int) -> _Verdict:
-        """The fastest of what was asked for, where it is faster than the layer or need not be."""
+        """The fastest of what was asked for, where it is faster than the layer or need not be.
+
+        Of those that are as fast as it, the one that keeps most.
+        """
         from ..ir.factors import assemble
         from ..low_rank.timing import is_faster
 
         if self.by != "measured":
             found = [self._cheapest(found)]
         timing.latency_ns(layer, layer.module)
-        best = min(found, key=lambda option: timing.latency_ns(layer, assemble(layer.module, option.factors)))
+        taken_ns = [timing.latency_ns(layer, assemble(layer.module, option.factors)) for option in found]
+        alike = [option for option, ns in zip(found, taken_ns, strict=True) if not is_faster(min(taken_ns), ns)]
+        best = max(alike, key=lambda option: option.energy)
         best_ns = timing.latency_ns(layer, assemble(layer.module, best.factors), 2)
         whole_ns = timing.latency_ns(layer, layer.module, 2)
         change = f"{whole_ns / 1e3:.1f} -> {best_ns / 1e3:.1f} us alone ({best_ns / whole_ns - 1:+.0%})"

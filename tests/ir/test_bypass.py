@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from edgewright.ir.bypass import pass_by, passed_by
+from edgewright.ir.bypass import pass_by, passed_by, swap
 from torch import Tensor, nn
 
 
@@ -42,6 +42,15 @@ def test_in_a_context_the_modules_come_back_even_after_a_failure() -> None:
     with pytest.raises(RuntimeError, match="on the way"), passed_by(network, ["stages"]):
         raise RuntimeError("on the way")
     assert dict(network.named_modules()) == parts
+    assert torch.equal(network(x), before)
+
+
+def test_a_module_is_swapped_for_another_and_back() -> None:
+    network, x = Network(), torch.tensor([[-1.0, 2.0]])
+    before = network(x)
+    old = swap(network, "stages.0.0", nn.Identity())
+    assert torch.equal(network(x), x.relu() * 3 + 1)
+    assert isinstance(swap(network, "stages.0.0", old), nn.Identity)
     assert torch.equal(network(x), before)
 
 
