@@ -251,7 +251,7 @@ def _compressed_rows(before: int | None, after: int | None) -> Sequence[Row]:
 
 
 def _entropy_rows(sizes: tuple[int, int] | None) -> Sequence[Row]:
-    return () if sizes is None else (Row("shared weights, coded", *map(size, sizes), _less(*sizes)),)
+    return () if sizes is None else (Row("shared weights, coded", size(sizes[0]), size(sizes[1]), _less(*sizes)),)
 
 
 def _timed_rows(before: LatencyReport | None, after: LatencyReport | None) -> Sequence[Row]:

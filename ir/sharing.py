@@ -35,7 +35,9 @@ def shared_weights(state: ModelState) -> Mapping[str, Tensor]:
 
 def has_shared_weights(state: ModelState) -> bool:
     """Whether there are such tensors, and wherever they can still be told apart no more values than then."""
+    import torch
+
     counts = shared_counts(state)
     if not counts or state.program is None:
         return False
-    return all(len(weight.unique()) <= counts[name] for name, weight in shared_weights(state).items())
+    return all(len(torch.unique(weight)) <= counts[name] for name, weight in shared_weights(state).items())

@@ -63,7 +63,7 @@ def codebook(weight: Tensor, clusters: int, method: Method, start: Start = "line
     if has_zero:
         found = torch.cat([torch.zeros(1, dtype=found.dtype), found])
         index = torch.zeros(len(values), dtype=torch.int64).index_put((places,), index + 1)
-    used, index = found.to(weight.dtype)[index].unique(return_inverse=True)
+    used, index = torch.unique(found.to(weight.dtype)[index], return_inverse=True)
     return Codebook(used, index.reshape(weight.shape))
 
 

@@ -53,7 +53,9 @@ class Clusters:
     @classmethod
     def of(cls, weight: Tensor) -> Clusters:
         """Equal weights are in one cluster."""
-        _, index, sizes = weight.detach().flatten().unique(return_inverse=True, return_counts=True)
+        import torch
+
+        _, index, sizes = torch.unique(weight.detach().flatten(), return_inverse=True, return_counts=True)
         return cls(index, index.argsort(stable=True), sizes)
 
     def summed(self, values: Tensor) -> Tensor:

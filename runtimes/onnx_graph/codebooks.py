@@ -73,23 +73,23 @@ def _store(model: onnx_ir.Model, name: str, values: np.ndarray, index: np.ndarra
 
     graph, old = model.graph, model.graph.initializers[name]
     kind = {4: onnx_ir.DataType.UINT4, 8: onnx_ir.DataType.UINT8, 16: onnx_ir.DataType.UINT16}[bits]
-    book = _constant(graph, f"{name}_codebook", onnx_ir.tensor(values))
-    places = _constant(graph, f"{name}_index", onnx_ir.Tensor(index.astype(kind.numpy()), dtype=kind))
+    book = _constant(graph, f"{name}_codebook", values, onnx_ir.DataType.from_numpy(values.dtype))
+    places = _constant(graph, f"{name}_index", index.astype(kind.numpy()), kind)
     cast = onnx_ir.node("Cast", [places], {"to": onnx_ir.DataType.INT32}, name=f"{name}_read")
     gather = onnx_ir.node("Gather", [book, cast.outputs[0]], name=f"{name}_decoded")
-    for node, kind_of in ((cast, onnx_ir.DataType.INT32), (gather, book.dtype)):
+    for node, form in ((cast, onnx_ir.TensorType(onnx_ir.DataType.INT32)), (gather, book.type)):
         (output,) = node.outputs
-        output.name, output.shape, output.type = node.name, old.shape, onnx_ir.TensorType(kind_of or old.dtype)
+        output.name, output.shape, output.type = node.name, old.shape, form
     convenience.replace_all_uses_with(old, gather.outputs[0])
     graph.initializers.pop(name)
     graph.insert_before(graph[0], [cast, gather])
 
 
-def _constant(graph: onnx_ir.Graph, name: str, tensor: onnx_ir.Tensor) -> onnx_ir.Value:
+def _constant(graph: onnx_ir.Graph, name: str, array: np.ndarray, kind: onnx_ir.DataType) -> onnx_ir.Value:
     import onnx_ir
 
-    tensor.name = name
+    tensor = onnx_ir.Tensor(array, dtype=kind, name=name)
     value = onnx_ir.Value(name=name, const_value=tensor)
-    value.shape, value.type = tensor.shape, onnx_ir.TensorType(tensor.dtype)
+    value.shape, value.type = tensor.shape, onnx_ir.TensorType(kind)
     graph.register_initializer(value)
     return value
