@@ -53,6 +53,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "quantize": {},
     },
     "blocks": {"prune": {"blocks": 2, "granularity": "block"}, "recover": {}, "quantize": {}},
+    "factorized": {
+        "prune": {"flops": 0.25},
+        "factorize": {"rank": "measured", "keep": ["stem"]},
+        "sparsify": "2:4",
+        "recover": {"epochs": 2},
+        "quantize": {},
+    },
     "elements": {
         "prune": {"weights": 0.8, "granularity": "element", "steps": 3, "schedule": "cubic", "recover_epochs": 1.0},
         "recover": {},
