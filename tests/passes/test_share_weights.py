@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,7 @@ from edgewright.passes.text import from_text, to_text
 from edgewright.passes.train_quantized import TrainQuantized
 from edgewright.pipeline.planning import plan
 from edgewright.recipe.schema import Recipe
+from edgewright.runtimes.tflite import TfliteEmitter
 from edgewright.targets import load_target
 from edgewright.training.schedule import TrainingOptions
 from torch import Tensor, nn
@@ -220,6 +222,21 @@ def test_what_is_saved_is_said(carry_out: Callable[..., ModelState]) -> None:
     coded = 64 * 1.75 / 8 + 4 * 4 + 4
     sizes = f"0.2 KiB of floats are {coded / 1024:.1f} KiB entropy coded ({256 / coded:.1f}x smaller)"
     assert state.history[-1].notes == (f"1 layers share weights: {sizes}", f"0: 64 weights of 4 values: {sizes}")
+
+
+def test_a_tflite_file_is_as_large_and_compresses_to_less(
+    networks: ModuleType, carry_out: Callable[..., ModelState], tmp_path: Path
+) -> None:
+    pytest.importorskip("litert_torch", reason="TFLite files are written by the extra [tflite]")
+    specs = (InputSpec("image", (1, 3, 16, 16)),)
+    plain = carry_out(networks.random(networks.Residual), *ON_GRAPHS, specs=specs)
+    sizes = []
+    for number, state in enumerate((plain, carry_out(plain, sharing(16)))):
+        (tmp_path / str(number)).mkdir()
+        made = TfliteEmitter().emit(state, load_target("arm64-cortex-a72"), tmp_path / str(number))
+        sizes.append((made.total_bytes, len(zlib.compress((tmp_path / str(number) / made.main).read_bytes()))))
+    assert sizes[0][0] == pytest.approx(sizes[1][0], rel=0.01)
+    assert sizes[1][1] < sizes[0][1] / 3
 
 
 def test_an_index_takes_half_a_byte_one_or_two() -> None:
