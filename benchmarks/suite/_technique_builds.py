@@ -1,0 +1,238 @@
+"""One row of techniques.py built for one seed: from the trained network to the artifact, and what it answers."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import _cifar
+import _measure
+import numpy as np
+from _technique_rows import RESNET20, RESNET56, WIDE, Row
+
+KEPT = _measure.OUT / "techniques"
+BATCH, JUDGED = 500, 5000
+"""Images at once, and how many judge a network that was not trained yet."""
+WIDTHS, WIDE_TRAINING = (32, 64, 128), {"epochs": 30, "learning_rate": 3e-3, "schedule": "one-cycle", "warmup": 0.3}
+SLUG = str.maketrans({" ": "-", ",": None, "(": None, ")": None, "%": None, "/": None, "'": None})
+
+
+@dataclass(frozen=True)
+class Made:
+    """What stands beside an artifact: its answers (a digit for each test image), sizes, work, and what it took."""
+
+    answers: str
+    unrecovered: float | None
+    """The accuracy of the network in torch, right before it was trained; None where it was not."""
+    macs: float
+    """Beside those of the whole network."""
+    kib: float
+    compressed_kib: float
+    minutes: float
+    cpu_minutes: float
+    cpu: str
+
+    @property
+    def predictions(self) -> _measure.Numbers:
+        """(images,) classes."""
+        return np.frombuffer(self.answers.encode(), np.uint8) - ord("0")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all rows of a run have in common; `share` of the training that rows ask for is done."""
+
+    data: Path
+    target: str
+    images: int
+    share: float = 1.0
+
+
+def folder_of(row: Row, seed: int, options: Options) -> Path:
+    """Where the row's artifact and figures of that seed are kept."""
+    asked = (row.compress, row.network, row.weight_bits, options.target, options.images, options.share)
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+    return KEPT / f"{row.group}-{row.name}".translate(SLUG) / f"{key}-{seed}"
+
+
+def kept(row: Row, seed: int, options: Options) -> Made | None:
+    """What was made of the row before; None where it has to be made."""
+    file = folder_of(row, seed, options) / "made.json"
+    return Made(**json.loads(file.read_text())) if file.is_file() else None
+
+
+def make(row: Row, seed: int, options: Options) -> Made:
+    """The row's artifact stands in its folder; a run that was killed goes on from its last checkpoint."""
+    found = kept(row, seed, options)
+    if found is not None:
+        return found
+    folder = folder_of(row, seed, options)
+    folder.mkdir(parents=True, exist_ok=True)
+    started, cpu_started = time.monotonic(), time.process_time()
+    file, unrecovered, macs = _built(row, seed, options, folder)
+    minutes, cpu_minutes = (time.monotonic() - started) / 60, (time.process_time() - cpu_started) / 60
+    samples = _cifar.Samples(options.data, "test")
+    answers = _measure.predictions(_measure.session(file), samples.arrays(1, options.images))
+    whole = file.read_bytes()
+    found = Made(
+        answers="".join(map(str, answers)),
+        unrecovered=unrecovered,
+        macs=macs,
+        kib=len(whole) / 1024,
+        compressed_kib=len(zlib.compress(whole)) / 1024,
+        minutes=minutes,
+        cpu_minutes=cpu_minutes,
+        cpu=_measure.origin()["cpu"],
+    )
+    partial = folder / "made.partial"
+    partial.write_text(json.dumps(asdict(found)))
+    partial.rename(folder / "made.json")
+    shutil.rmtree(folder / "scratch", ignore_errors=True)
+    top1 = np.mean(answers == samples.labels[: options.images])
+    print(f"{row.group}, {row.name}, seed {seed}: {top1:.2%} in {minutes:.1f} minutes", file=sys.stderr, flush=True)
+    return found
+
+
+def network(name: str, options: Options) -> Any:
+    """The trained torch module of that name; the wide one is trained here where that was not done."""
+    if name != WIDE:
+        return _cifar.network(options.data, name)
+    return _wide(options)
+
+
+def target_of(row: Row, name: str) -> Any:
+    """The target; where the row has weights of one scale for each tensor, one on which they have so many bits."""
+    from edgewright.targets import load_target
+
+    target = load_target(name)
+    if row.weight_bits is None:
+        return target
+    int8 = target.quantization.int8_static
+    if int8 is None:
+        sys.exit(f"{name} has no static int8 kernels")
+    changed = int8.model_copy(update={"weight_bits": row.weight_bits, "weight_granularity": "per-tensor"})
+    quantization = target.quantization.model_copy(update={"int8_static": changed})
+    return target.model_copy(update={"quantization": quantization})
+
+
+def _built(row: Row, seed: int, options: Options, folder: Path) -> tuple[Path, float | None, float]:
+    """The artifact's file, the accuracy before training and the part of the multiply-accumulates that is left."""
+    from edgewright.ir.state import InputSpec, ModelState
+    from edgewright.passes import ALL, manager
+    from edgewright.recipe.schema import Compress, Recipe
+    from edgewright.runtimes.onnxruntime import OnnxEmitter
+
+    target, emitter, whole = target_of(row, options.target), OnnxEmitter(), network(row.network, options)
+    recipe: Any = Recipe.model_construct(compress=Compress.model_validate(_less_training(row.compress, options.share)))
+    plan = manager.plan(recipe, target, ALL, emitter.name, emitter.needs)
+    state, unrecovered, macs = ModelState((InputSpec("image", (None, 3, 32, 32)),), copy.deepcopy(whole)), None, 1.0
+    for number, planned in enumerate(plan.steps):
+        if planned.step.name in ("recover", "distill"):
+            unrecovered = _accuracy(state.torch_module(), options)
+        if planned.step.name == "export":
+            macs = _macs(state.torch_module()) / _macs(whole)
+        context = _context(row, seed, options, folder / "scratch" / f"{number}")
+        state = manager.run(planned.step, state, context)
+    return folder / emitter.emit(state, target, folder).main, unrecovered, macs
+
+
+def _context(row: Row, seed: int, options: Options, scratch: Path) -> Any:
+    from edgewright.passes.contract import Context
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    plain, augmented = (_cifar.Samples(options.data, "train", augmented=which) for which in (False, True))
+    return Context(
+        data=_cifar.Splits(plain, train=augmented),  # type: ignore[arg-type]
+        task="classification",
+        seed=seed,
+        scratch=scratch,
+        say=lambda text: None,
+        original=lambda: network(row.network, options),
+        other=lambda other: network(RESNET56, options),
+    )
+
+
+def _less_training(asked: Any, share: float) -> Any:
+    """What is asked, with that share of the epochs wherever it names some."""
+    if not isinstance(asked, dict):
+        return asked
+    return {key: value * share if "epochs" in key else _less_training(value, share) for key, value in asked.items()}
+
+
+def _wide(options: Options) -> Any:
+    """ResNet20 with twice the channels, trained from random weights by the labels and by ResNet20; kept in a file."""
+    import torch
+    from edgewright.ir.state import InputSpec, ModelState
+    from edgewright.passes.distill import Distill
+    from edgewright.recipe.schema import Compress, Recipe
+
+    file = KEPT / f"{WIDE}-{options.share:g}.pt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    module = _widened(_cifar.network(options.data, RESNET20))
+    with _alone(file):
+        if not file.is_file():
+            asked = _less_training({"distill": {**WIDE_TRAINING, "alpha": 0.5, "batch_size": 128}}, options.share)
+            recipe: Any = Recipe.model_construct(compress=Compress.model_validate(asked))
+            step: Any = Distill.for_target(target_of(Row("", "", {}), options.target), recipe)
+            state = ModelState((InputSpec("image", (None, 3, 32, 32)),), module)
+            context = _context(Row("", "", {}), 0, options, KEPT / "wide-scratch")
+            trained = step.run(state, context).module
+            torch.save(trained.state_dict(), file.with_suffix(".partial"))
+            file.with_suffix(".partial").rename(file)
+            print(f"{WIDE}: {_accuracy(trained, options):.2%}", file=sys.stderr, flush=True)
+    module.load_state_dict(torch.load(file, weights_only=True))
+    return module.eval()
+
+
+def _widened(model: Any) -> Any:
+    """A network like the model, with random weights and the widths of WIDTHS."""
+    from torch import nn
+
+    block = type(model.layer1[0])
+    stem = WIDTHS[0]
+    model.conv1, model.bn1 = nn.Conv2d(3, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem)
+    before = stem
+    for stage, width in enumerate(WIDTHS):
+        first = block(before, width, 1 if stage == 0 else 2)
+        setattr(model, f"layer{stage + 1}", nn.Sequential(first, block(width, width, 1), block(width, width, 1)))
+        before = width
+    model.linear = nn.Linear(before, 10)
+    return model
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Nobody else is between its lines for this file."""
+    import fcntl
+
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _accuracy(module: Any, options: Options) -> float:
+    import torch
+
+    samples, hits = _cifar.Samples(options.data, "test"), []
+    with torch.no_grad():
+        for images, labels in samples.arrays(BATCH, min(JUDGED, options.images)):
+            hits.append(module(torch.from_numpy(images)).argmax(1).numpy() == labels)
+    return float(np.mean(np.concatenate(hits)))
+
+
+def _macs(module: Any) -> float:
+    import torch
+    from edgewright.channels.costs import count_macs
+
+    return count_macs(module, (torch.zeros(1, 3, 32, 32),))
