@@ -192,12 +192,15 @@ class Distill(TrainingOptions):
     ) -> Distillation:
         """What is minimised, once teachers and layers are seen to fit."""
         from ..training.distillation import Distillation
+        from ..training.layout import lay_channels_last
         from ..training.seeds import seed_everything
         from ..training.soft_labels import SoftLabels
 
         size = _FITTED if features.hints else 2
         seed_everything(context.seed, -2)
         example = next(iter(training.batches(size, limit=size))).inputs
+        for teacher in teachers:
+            lay_channels_last(teacher.network, lambda: example)
         terms = terms_for(features, student, teachers[0].network, example)
         soft = SoftLabels(context.task, self.temperature)
         labelled = len(training.labelled) if isinstance(training, Mixed) else None

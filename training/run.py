@@ -12,6 +12,7 @@ from ..ir.errors import StepError
 from .average import Average
 from .checkpoint import Checkpoints, Position, Stored, Weights, weights_of
 from .constraints import Constraints
+from .layout import lay_channels_last, lay_contiguous
 from .objective import Objective, moved
 from .optimizer import optimizer_for
 from .precision import MixedPrecision
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..recipe.datasets import Batch, Split
 
 _JUDGED_AT_ONCE = 256
+_TRIED = 2
 
 
 class Run:
@@ -51,6 +53,8 @@ class Run:
         self.accelerator: Any = Accelerator()
         self.home = next(module.parameters()).device
         self.module: nn.Module
+        if self.accelerator.device.type == "cpu":
+            lay_channels_last(module, lambda: next(iter(training.batches(_TRIED, limit=_TRIED))).inputs)
         prepare: Any = self.accelerator.prepare
         self.module, self.optimizer = prepare(module, optimizer_for(module, options, objective.helpers))
         self.constraints = Constraints(module, masked, shared)
@@ -138,6 +142,7 @@ class Run:
         """The module has the best weights, in eval mode, where it was before the run."""
         self.module.load_state_dict(self.best)
         self.constraints.apply()  # an average of equal weights may differ in its last bit
+        lay_contiguous(self.module)
         self.module.to(self.home).eval()
         for parameter in self.module.parameters():
             parameter.grad = None

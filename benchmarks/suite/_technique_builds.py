@@ -50,17 +50,18 @@ class Made:
 
 @dataclass(frozen=True)
 class Options:
-    """What all rows of a run have in common; `share` of the training that rows ask for is done."""
+    """What all rows of a run have in common; rows train for at most so many epochs (None: as many as they ask for)."""
 
     data: Path
     target: str
     images: int
-    share: float = 1.0
+    train_images: int = 10_000
+    epochs: int | None = None
 
 
 def folder_of(row: Row, seed: int, options: Options) -> Path:
     """Where the row's artifact and figures of that seed are kept."""
-    asked = (row.compress, row.network, row.weight_bits, options.target, options.images, options.share)
+    asked = (row.compress, row.network, row.weight_bits, options.target, options.images, options.train_images, options.epochs)
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
     return KEPT / f"{row.group}-{row.name}".translate(SLUG) / f"{key}-{seed}"
 
@@ -133,7 +134,7 @@ def _built(row: Row, seed: int, options: Options, folder: Path) -> tuple[Path, f
     from edgewright.runtimes.onnxruntime import OnnxEmitter
 
     target, emitter, whole = target_of(row, options.target), OnnxEmitter(), network(row.network, options)
-    recipe: Any = Recipe.model_construct(compress=Compress.model_validate(_less_training(row.compress, options.share)))
+    recipe: Any = Recipe.model_construct(compress=Compress.model_validate(_shortened(row.compress, options.epochs)))
     plan = manager.plan(recipe, target, ALL, emitter.name, emitter.needs)
     state, unrecovered, macs = ModelState((InputSpec("image", (None, 3, 32, 32)),), copy.deepcopy(whole)), None, 1.0
     for number, planned in enumerate(plan.steps):
@@ -152,7 +153,7 @@ def _context(row: Row, seed: int, options: Options, scratch: Path) -> Any:
     scratch.mkdir(parents=True, exist_ok=True)
     plain, augmented = (_cifar.Samples(options.data, "train", augmented=which) for which in (False, True))
     return Context(
-        data=_cifar.Splits(plain, train=augmented),  # type: ignore[arg-type]
+        data=_cifar.Splits(plain, train=augmented.subset(range(options.train_images))),  # type: ignore[arg-type]
         task="classification",
         seed=seed,
         scratch=scratch,
@@ -162,11 +163,11 @@ def _context(row: Row, seed: int, options: Options, scratch: Path) -> Any:
     )
 
 
-def _less_training(asked: Any, share: float) -> Any:
-    """What is asked, with that share of the epochs wherever it names some."""
-    if not isinstance(asked, dict):
+def _shortened(asked: Any, most: int | None) -> Any:
+    """What is asked, with at most so many epochs wherever it names some."""
+    if most is None or not isinstance(asked, dict):
         return asked
-    return {key: value * share if "epochs" in key else _less_training(value, share) for key, value in asked.items()}
+    return {key: min(value, most) if "epochs" in key else _shortened(value, most) for key, value in asked.items()}
 
 
 def _wide(options: Options) -> Any:
@@ -176,13 +177,13 @@ def _wide(options: Options) -> Any:
     from edgewright.passes.distill import Distill
     from edgewright.recipe.schema import Compress, Recipe
 
-    file = KEPT / f"{WIDE}-{options.share:g}.pt"
+    file = KEPT / f"{WIDE}-{options.train_images}-{options.epochs or WIDE_TRAINING['epochs']}.pt"
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     module = _widened(_cifar.network(options.data, RESNET20))
     with _alone(file):
         if not file.is_file():
-            asked = _less_training({"distill": {**WIDE_TRAINING, "alpha": 0.5, "batch_size": 128}}, options.share)
+            asked = _shortened({"distill": {**WIDE_TRAINING, "alpha": 0.5, "batch_size": 128}}, options.epochs)
             recipe: Any = Recipe.model_construct(compress=Compress.model_validate(asked))
             step: Any = Distill.for_target(target_of(Row("", "", {}), options.target), recipe)
             state = ModelState((InputSpec("image", (None, 3, 32, 32)),), module)

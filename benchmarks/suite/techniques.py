@@ -21,7 +21,7 @@ import _technique_table
 from _technique_builds import Options, kept, make
 from _technique_rows import Row, rows
 
-QUICK_SHARE = 0.04
+QUICK = {"images": 2000, "train_images": 1000, "epochs": 1}
 
 
 def main() -> None:
@@ -36,8 +36,7 @@ def main() -> None:
     asked = parser.parse_args()
     _cifar.end_without(asked.data)
     seeds = asked.seeds or (1 if asked.quick else 3)
-    share, images = (QUICK_SHARE, 2000) if asked.quick else (1.0, 10_000)
-    options = Options(asked.data, asked.target, images, share)
+    options = Options(asked.data, asked.target, **(QUICK if asked.quick else {"images": 10_000}))
     wanted = [] if asked.table else [row for row in rows() if asked.only in f"{row.group}, {row.name}"]
     failed = make_all(wanted, seeds, asked.jobs, options)
     found = {row: kept_seeds(row, seeds, options) for row in rows()}
