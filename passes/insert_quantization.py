@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -263,3 +264,7 @@ def _say(placement: Placement, context: Context) -> None:
     context.say(f"{len(placement.layers)} of {eligible} layers with weights in int8")
     for name, reason in placement.left_float.items():
         context.say(f"{name} stays float: {reason}")
+    if placement.islands:
+        counted = Counter(placement.islands.values()).most_common()
+        told = ", ".join(f"{operator} ({count})" for operator, count in counted)
+        context.say(f"computed in float between int8 tensors: {told}")

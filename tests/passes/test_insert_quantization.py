@@ -283,10 +283,27 @@ def test_layers_that_the_recipe_keeps_compute_in_float(quantized: Callable[..., 
     assert kept.attachments["quantization"]["layers"] == ["first", "head"]
     assert kept.attachments["quantization"]["left_float"] == {"second": "the recipe keeps it in float"}
     assert kept.history[-1].notes == (
-        "2 of 3 layers with weights in int8", "second stays float: the recipe keeps it in float"
-    )  # fmt: skip
+        "2 of 3 layers with weights in int8",
+        "second stays float: the recipe keeps it in float",
+        "computed in float between int8 tensors: relu (1)",
+    )
     exact = network(given)
     assert sqnr_db(kept.callable_module()(given), exact) > sqnr_db(whole.callable_module()(given), exact)
+
+
+def test_operators_that_stay_float_between_integers_are_named(quantized: Callable[..., ModelState]) -> None:
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm, self.last = nn.Linear(16, 8), nn.LayerNorm(8), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(nn.functional.gelu(self.norm(self.norm(self.first(x)))))
+
+    notes = quantized(Normed()).history[-1].notes
+    assert notes == (
+        "2 of 2 layers with weights in int8", "computed in float between int8 tensors: layer_norm (2), gelu (1)"
+    )  # fmt: skip
 
 
 def test_a_float_tensor_is_rounded_for_int8_kernels_alone(quantized: Callable[..., ModelState]) -> None:
