@@ -9,21 +9,19 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import _cifar
 import _measure
+import _self_trained
 import numpy as np
-from _technique_rows import RESNET20, RESNET56, WIDE, Row
+from _technique_rows import RESNET56, WIDE, Row
 
 KEPT = _measure.OUT / "techniques"
 BATCH, JUDGED = 500, 5000
 """Images at once, and how many judge a network that was not trained yet."""
-WIDTHS, WIDE_TRAINING = (32, 64, 128), {"epochs": 30, "learning_rate": 3e-3, "schedule": "one-cycle", "warmup": 0.3}
 SLUG = str.maketrans({" ": "-", ",": None, "(": None, ")": None, "%": None, "/": None, "'": None})
 
 
@@ -61,7 +59,8 @@ class Options:
 
 def folder_of(row: Row, seed: int, options: Options) -> Path:
     """Where the row's artifact and figures of that seed are kept."""
-    asked = (row.compress, row.network, row.weight_bits, options.target, options.images, options.train_images, options.epochs)
+    asked = [row.compress, row.network, row.weight_bits, options.target]
+    asked += [options.images, options.train_images, options.epochs]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
     return KEPT / f"{row.group}-{row.name}".translate(SLUG) / f"{key}-{seed}"
 
@@ -108,7 +107,7 @@ def network(name: str, options: Options) -> Any:
     """The trained torch module of that name; the wide one is trained here where that was not done."""
     if name != WIDE:
         return _cifar.network(options.data, name)
-    return _wide(options)
+    return _self_trained.wide_resnet(options.data, options.train_images, options.epochs)
 
 
 def target_of(row: Row, name: str) -> Any:
@@ -134,7 +133,9 @@ def _built(row: Row, seed: int, options: Options, folder: Path) -> tuple[Path, f
     from edgewright.runtimes.onnxruntime import OnnxEmitter
 
     target, emitter, whole = target_of(row, options.target), OnnxEmitter(), network(row.network, options)
-    recipe: Any = Recipe.model_construct(compress=Compress.model_validate(_shortened(row.compress, options.epochs)))
+    recipe: Any = Recipe.model_construct(
+        compress=Compress.model_validate(_self_trained.shortened(row.compress, options.epochs))
+    )
     plan = manager.plan(recipe, target, ALL, emitter.name, emitter.needs)
     state, unrecovered, macs = ModelState((InputSpec("image", (None, 3, 32, 32)),), copy.deepcopy(whole)), None, 1.0
     for number, planned in enumerate(plan.steps):
@@ -161,65 +162,6 @@ def _context(row: Row, seed: int, options: Options, scratch: Path) -> Any:
         original=lambda: network(row.network, options),
         other=lambda other: network(RESNET56, options),
     )
-
-
-def _shortened(asked: Any, most: int | None) -> Any:
-    """What is asked, with at most so many epochs wherever it names some."""
-    if most is None or not isinstance(asked, dict):
-        return asked
-    return {key: min(value, most) if "epochs" in key else _shortened(value, most) for key, value in asked.items()}
-
-
-def _wide(options: Options) -> Any:
-    """ResNet20 with twice the channels, trained from random weights by the labels and by ResNet20; kept in a file."""
-    import torch
-    from edgewright.ir.state import InputSpec, ModelState
-    from edgewright.passes.distill import Distill
-    from edgewright.recipe.schema import Compress, Recipe
-
-    file = KEPT / f"{WIDE}-{options.train_images}-{options.epochs or WIDE_TRAINING['epochs']}.pt"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    module = _widened(_cifar.network(options.data, RESNET20))
-    with _alone(file):
-        if not file.is_file():
-            asked = _shortened({"distill": {**WIDE_TRAINING, "alpha": 0.5, "batch_size": 128}}, options.epochs)
-            recipe: Any = Recipe.model_construct(compress=Compress.model_validate(asked))
-            step: Any = Distill.for_target(target_of(Row("", "", {}), options.target), recipe)
-            state = ModelState((InputSpec("image", (None, 3, 32, 32)),), module)
-            context = _context(Row("", "", {}), 0, options, KEPT / "wide-scratch")
-            trained = step.run(state, context).module
-            torch.save(trained.state_dict(), file.with_suffix(".partial"))
-            file.with_suffix(".partial").rename(file)
-            print(f"{WIDE}: {_accuracy(trained, options):.2%}", file=sys.stderr, flush=True)
-    module.load_state_dict(torch.load(file, weights_only=True))
-    return module.eval()
-
-
-def _widened(model: Any) -> Any:
-    """A network like the model, with random weights and the widths of WIDTHS."""
-    from torch import nn
-
-    block = type(model.layer1[0])
-    stem = WIDTHS[0]
-    model.conv1, model.bn1 = nn.Conv2d(3, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem)
-    before = stem
-    for stage, width in enumerate(WIDTHS):
-        first = block(before, width, 1 if stage == 0 else 2)
-        setattr(model, f"layer{stage + 1}", nn.Sequential(first, block(width, width, 1), block(width, width, 1)))
-        before = width
-    model.linear = nn.Linear(before, 10)
-    return model
-
-
-@contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Nobody else is between its lines for this file."""
-    import fcntl
-
-    with file.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _accuracy(module: Any, options: Options) -> float:

@@ -106,7 +106,7 @@ def rounding() -> list[Row]:
 
 def mixes() -> list[Row]:
     """Several at once, with more training: what a user would build."""
-    long = {"epochs": 28, "alpha": 0.9}
+    long = {"epochs": 40, "alpha": 0.9}
     trained = {"quantize": {"mode": "qat", "train": {"epochs": 1, "learning_rate": QAT_RATES[7], "distill": {}}}}
     return [
         Row(MIXES, "half the channels, taught for long", _taught({**HALF, "criterion": "l2"}, long)),
