@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import _cifar
+import _docs
 import _measure
 import numpy as np
 from _technique_builds import Made, Options, folder_of, kept
@@ -52,7 +53,11 @@ def write(found: Mapping[Row, Sequence[int]], options: Options, *, quick: bool) 
     if missing:
         parts.append(f"Not made yet: {'; '.join(missing)}.")
     where = _measure.origin("onnxruntime", "torch")
-    _measure.write("techniques", "\n\n".join(parts), [_stored(line) for line in lines.values()], where, quick=quick)
+    _measure.write(
+        "techniques", "\n\n".join(parts), [_stored(line, lines) for line in lines.values()], where, quick=quick
+    )
+    if not quick:
+        _docs.fill_passes()
 
 
 def measured(found: Mapping[Row, Sequence[int]], options: Options, rounds: int) -> Lines:
@@ -139,6 +144,11 @@ def _beside(one: Line, other: Line) -> tuple[str, str]:
     return _points(gain), f"{'better' if gain > 0 else 'not better'}, {spread}"
 
 
+def _whole(line: Line, lines: Lines) -> Line:
+    """The float32 line of the same network."""
+    return next(other for other in lines.values() if other.row.network == line.row.network)
+
+
 def _against(line: Line, whole: Line, other: Line) -> str:
     told = f"{_points(line.mean - whole.mean)} of float, {_speed(line, whole)} of its latency"
     return told if other is whole else f"{told}, {_speed(line, other)} of INT8's"
@@ -160,7 +170,6 @@ def _points(part: float) -> str:
 def _table(lines: Lines) -> str:
     written: list[list[str]] = []
     for line in lines.values():
-        whole = next(other for other in lines.values() if other.row.network == line.row.network)
         unrecovered = [one.unrecovered for one in line.made if one.unrecovered is not None]
         figures = [
             f"{np.mean(unrecovered):.1%}" if unrecovered else "",
@@ -171,15 +180,15 @@ def _table(lines: Lines) -> str:
             f"{line.made[0].kib:.0f}",
             f"{line.made[0].compressed_kib:.0f}",
             f"{np.median(line.times) / 1e6:.3f}",
-            _speed(line, whole),
+            _speed(line, _whole(line, lines)),
             f"{np.mean([one.minutes for one in line.made]):.1f}",
         ]
         written.append([f"{line.row.group}: {line.row.name}", *figures])
     return _measure.table([*HEADERS, *MORE_HEADERS], written)
 
 
-def _stored(line: Line) -> dict[str, Any]:
-    first = line.made[0]
+def _stored(line: Line, lines: Lines) -> dict[str, Any]:
+    first, whole = line.made[0], _whole(line, lines)
     return {
         "group": line.row.group,
         "technique": line.row.name,
@@ -193,6 +202,7 @@ def _stored(line: Line) -> dict[str, Any]:
         "kib": first.kib,
         "kib_compressed": first.compressed_kib,
         "ms": float(np.median(line.times)) / 1e6,
+        "of_float_ms": _measure.ratio(line.times, whole.times),
         "minutes": [one.minutes for one in line.made],
         "cpu_minutes": [one.cpu_minutes for one in line.made],
         "trained_on": sorted({one.cpu for one in line.made}),

@@ -3,7 +3,7 @@
     python benchmarks/suite/pruning.py [--quick] [--data FOLDER] [--target NAME] [--seeds N] [--epochs N]
 
 All pruned networks get the same recovery (edgewright's training loop), then the same quantization and emission.
-Ways that train while they prune train as much as there is of recovery. Accuracy is that of the artifacts in
+Accuracy is that of the artifacts in
 onnxruntime, latency is taken in turns in one thread. A run that was killed goes on from its checkpoints in out/pruning
 beside this file. Writes results/pruning.md and pruning.json.
 """
@@ -25,7 +25,7 @@ import _measure
 import numpy as np
 from _pruning_table import Prune, Row, write
 
-NETWORK, PART, ZEROS = "resnet20_cifar10jpeg_derived", 0.5, 0.8
+NETWORK, PART = "resnet20_cifar10jpeg_derived", 0.5
 
 
 def main() -> None:
@@ -42,24 +42,15 @@ def main() -> None:
     options.images = 2000 if options.quick else 10_000
     rows = [Row("not pruned", "float32", quantized=False), Row("not pruned", "INT8")]
     half: dict[str, Any] = {"flops": PART}
-    in_steps = {"steps": 4, "schedule": "cubic", "recover_epochs": options.epochs}
-    learned = {"regularize_epochs": options.epochs}
     ours = [Row("edgewright", criterion, by_edgewright(**half, criterion=criterion)) for criterion in ("l2", "taylor")]
-    others = [
-        Row("edgewright", "slimming", by_edgewright(**half, **learned, criterion="slimming")),
-        Row("edgewright", "group-l2", by_edgewright(**half, **learned, criterion="group-l2")),
-        Row("edgewright", "l2 in 4 cubic steps", by_edgewright(**half, **in_steps)),
-        Row("edgewright", "blocks", by_edgewright(**half, granularity="block")),
-        Row("edgewright", f"{ZEROS:.0%} of single weights", by_edgewright(granularity="element", weights=ZEROS)),
-    ]
     theirs = [
         Row("torch-pruning", "all layers but the last", by_torch_pruning(only_inner=False)),
         Row("torch-pruning", "first convolutions of blocks only", by_torch_pruning(only_inner=True)),
     ]
-    rows += [*ours, *others, *theirs]
+    rows += [*ours, *theirs]
     measure(rows, options)
     said = (
-        f"{NETWORK}, half its multiply-accumulates pruned (or {ZEROS:.0%} of its single weights),"
+        f"{NETWORK}, half its multiply-accumulates pruned,"
         f" {options.epochs:g} epochs of recovery on 10,000 images (AdamW, the same for all), INT8 as"
         f" {options.target} wants it; {options.images} test images; one thread, in turns."
     )
@@ -91,16 +82,13 @@ def by_edgewright(**keys: Any) -> Prune:
     """What a recipe with `prune: {keys}` does on the target, all else at its defaults."""
 
     def prune(network: Any, options: argparse.Namespace) -> Any:
-        from edgewright.passes.prune_blocks import PruneBlocks
         from edgewright.passes.prune_channels import PruneChannels
-        from edgewright.passes.prune_elements import PruneElements
         from edgewright.recipe.pruning import Prune as Asked
         from edgewright.recipe.schema import Compress, Recipe
         from edgewright.targets import load_target
 
         recipe: Any = Recipe.model_construct(compress=Compress(prune=Asked(**keys)))
-        kinds: tuple[Any, ...] = (PruneChannels, PruneElements, PruneBlocks)
-        (step,) = (found for kind in kinds if (found := kind.for_target(load_target(options.target), recipe)))
+        step: Any = PruneChannels.for_target(load_target(options.target), recipe)
         return step.run(state_of(network), context(options, scratch(), 0))
 
     return prune
@@ -168,9 +156,8 @@ def artifact(row: Row, pruned: Any, seed: int, options: argparse.Namespace, out:
 
 
 def recovered(pruned: Any, seed: int, options: argparse.Namespace) -> Any:
-    """A trained copy, with its zeros held; a run stored in out/ under its weights, options and seed is gone on with."""
+    """A trained copy; a run stored in out/ under its weights, options and seed is gone on with."""
     from edgewright.ir.progress import Silent
-    from edgewright.ir.zeros import held_weights
     from edgewright.training.loop import TrainingOptions, train
 
     how = TrainingOptions(
@@ -182,9 +169,9 @@ def recovered(pruned: Any, seed: int, options: argparse.Namespace) -> Any:
         warmup=0.05,
         patience=None,
     )
-    network, masked = copy.deepcopy(pruned.module), held_weights(pruned)
+    network = copy.deepcopy(pruned.module)
     where: dict[str, Any] = {"scratch": scratch(), "progress": Silent()}
-    train(network, splits(options), "classification", how, seed=seed, masked=masked, **where)
+    train(network, splits(options), "classification", how, seed=seed, **where)
     return replace(pruned, module=network)
 
 
