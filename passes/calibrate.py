@@ -63,7 +63,7 @@ class Calibrate:
             percentile=options.percentile,
             symmetric=int8.symmetric_activations,
             keep_float=asked.keep_float,
-            rules=Rules.of(int8),
+            rules=Rules.of(int8, asked.allow_float),
         )
 
     def run(self, state: ModelState, context: Context) -> ModelState:

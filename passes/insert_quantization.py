@@ -78,7 +78,7 @@ class InsertQuantization:
             per_tensor_weights=int8.per_tensor_weights,
             allow_float=asked.allow_float or not int8.integer_only,
             float_interface=asked.float_interface or not int8.integer_only,
-            rules=Rules.of(int8),
+            rules=Rules.of(int8, asked.allow_float),
         )
 
     def run(self, state: ModelState, context: Context) -> ModelState:

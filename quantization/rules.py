@@ -46,11 +46,11 @@ class Rules:
     """Convolutions of a single position by a kernel of one, not grouped, with fewer input channels stay in float."""
 
     @classmethod
-    def of(cls, int8: Int8) -> Rules:
-        """The rules that a profile gives."""
+    def of(cls, int8: Int8, allow_float: bool = False) -> Rules:
+        """The rules that a profile gives; kernels slower than float are none where operators may stay in float."""
         fixed = tuple(FixedGrid(name, *grid) for name, grid in int8.fixed_outputs.items())
         return cls(
-            kernels=int8.kernels,
+            kernels=tuple(name for name in int8.kernels if not (allow_float and name in int8.slower)),
             float_outputs=int8.float_outputs,
             same_scale=int8.same_scale,
             fused_activations=int8.fused_activations,

@@ -66,6 +66,8 @@ class Int8(_Sourced):
     """int32: stored on the grid input_scale * weight_scale, as integer kernels add it."""
     kernels: Names
     """Operators that the runtime computes in int8 (names of torch's ATen operators, without overload)."""
+    slower: Names = ()
+    """Kernels that take longer in int8 than in float: they compute in int8 only where nothing may stay in float."""
     float_outputs: Names
     """Kernels that can hand out float32 themselves: their output is in int8 only where int8 is wanted."""
     same_scale: Names

@@ -17,6 +17,13 @@ def test_a_profile_gives_its_rules() -> None:
     assert rules.fixed("conv2d") is None
 
 
+def test_kernels_slower_than_float_are_none_where_operators_may_stay_float() -> None:
+    int8 = load_target("arm64-cortex-a72").quantization.int8_static
+    assert int8 is not None
+    assert set(int8.slower) == {"matmul", "bmm"}
+    assert set(Rules.of(int8).kernels) - set(Rules.of(int8, allow_float=True).kernels) == {"matmul", "bmm"}
+
+
 def test_what_a_profile_leaves_out_is_no_rule() -> None:
     int8 = load_target("x86-avx2").quantization.int8_static
     assert int8 is not None
