@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from .rounding import has_learned_rounding
 from .sharing import has_shared_weights
 from .sparsity import is_sparse
 from .zeros import has_pruned_elements
@@ -89,6 +90,7 @@ RANGES_CALIBRATED = Fact(
 QUANTIZATION_TRAINED = Fact(
     "quantization trained", frozenset({Aspect.RANGES, Aspect.FUNCTION, Aspect.TOPOLOGY}), _has_trained_scales
 )
+ROUNDING_LEARNED = Fact("rounding learned", frozenset({Aspect.VALUES, Aspect.SHAPES}), has_learned_rounding)
 QUANTIZED = Fact("quantized", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _has_quantize_nodes)
 HALVED = Fact("halved", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _is_halved)
 
@@ -104,6 +106,7 @@ FACTS: tuple[Fact, ...] = (
     BATCHNORM_FOLDED,
     RANGES_CALIBRATED,
     QUANTIZATION_TRAINED,
+    ROUNDING_LEARNED,
     QUANTIZED,
     HALVED,
 )

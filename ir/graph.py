@@ -116,6 +116,20 @@ def lifted(module: GraphModule, program: ExportedProgram) -> ExportedProgram:
     )
 
 
+def up_to(module: GraphModule, node: Node) -> GraphModule:
+    """The part of the module that gives the node's value, from the same inputs; it reads the module's own tensors."""
+    from torch.fx import Graph, GraphModule
+
+    graph, copies = Graph(), {}
+    for each in module.graph.nodes:
+        copies[each] = graph.node_copy(each, lambda other: copies[other])
+        if each is node:
+            break
+    graph.output(copies[node])
+    graph.eliminate_dead_code()
+    return GraphModule(module, graph)
+
+
 def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:
     """The program with copies of these in place of its own stored tensors, by name; `program` is left as it is."""
     from torch import nn

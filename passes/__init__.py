@@ -10,6 +10,7 @@ from .export import Export
 from .factorize import Factorize
 from .fold_batchnorm import FoldBatchnorm
 from .insert_quantization import InsertQuantization
+from .learn_rounding import LearnRounding
 from .prune_blocks import PruneBlocks
 from .prune_channels import PruneChannels
 from .prune_elements import PruneElements
@@ -27,6 +28,7 @@ ALL: tuple[type[Pass], ...] = (
     Factorize,
     FoldBatchnorm,
     InsertQuantization,
+    LearnRounding,
     PruneBlocks,
     PruneChannels,
     PruneElements,

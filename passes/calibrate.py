@@ -11,6 +11,7 @@ from ..ir.errors import InputError, Problem
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, RANGES_CALIBRATED, Aspect, Fact
 from ..ir.graph import editable, has_open_batch, outputs_of, sizes, user_inputs
 from ..ir.state import ModelState
+from ..quantization.forms import narrowed
 from ..quantization.placement import Placement, place
 from ..quantization.rules import Rules
 from .contract import Context, Exact, Numerics
@@ -57,6 +58,7 @@ class Calibrate:
         if asked is None or int8 is None or not asked.is_static:
             return None
         options = asked.calibration
+        int8 = narrowed(int8, asked)
         return cls(
             method=options.method,
             samples=options.samples,

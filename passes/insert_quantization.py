@@ -21,7 +21,8 @@ from ..ir.graph import (
 )
 from ..ir.sharing import shared_counts
 from ..ir.state import ModelState, register_quantized_operators
-from ..quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps
+from ..quantization.forms import narrowed, remark, why_not
+from ..quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps, fraction_bits
 from ..quantization.placement import KEPT, LAYOUT, Placement, layer_name, matches, place
 from ..quantization.rules import Rules
 from ..quantization.weights import WeightStore, channel_axis
@@ -53,6 +54,7 @@ class InsertQuantization:
     symmetric: bool
     weight_bits: int
     weight_granularity: str
+    power_of_two: bool
     bias: str
     keep_float: tuple[str, ...]
     per_tensor_weights: tuple[str, ...]
@@ -68,11 +70,15 @@ class InsertQuantization:
         if int8 is None:
             why = f"{target.name} has no static int8 kernels; ask for another target, or leave compress.quantize out"
             return Skip("static int8 quantization", why)
+        if reason := why_not(int8, asked):
+            return Skip("static int8 quantization", f"{target.name}: {reason}")
+        int8 = narrowed(int8, asked)
         return cls(
             activations=int8.activations,
             symmetric=int8.symmetric_activations,
             weight_bits=int8.weight_bits,
             weight_granularity=int8.weight_granularity,
+            power_of_two=int8.power_of_two,
             bias=int8.bias,
             keep_float=asked.keep_float,
             per_tensor_weights=int8.per_tensor_weights,
@@ -94,6 +100,8 @@ class InsertQuantization:
         insert_activations(module, placement, grids, self.rules.integer_only)
         _insert_weights(module, self, placement, grids, state)
         _say(placement, context)
+        if self.power_of_two:
+            _say_fixed_point(placement, grids, context)
         summary = {
             "scales": {name: [grids[group].scale, grids[group].zero_point] for name, group in placement.groups.items()},
             "output_steps": [_step(node, grids, placement) for node in outputs_of(editable(program).graph)],
@@ -105,9 +113,26 @@ class InsertQuantization:
         after = replace(state, program=lifted(module, program))
         return after.with_attachment("quantization", summary)
 
+    def remark(self, target: Target) -> str:
+        """What comes of fewer bits than the target's kernels take; empty where there are as many."""
+        int8 = target.quantization.int8_static
+        return "" if int8 is None else remark(int8, self.weight_bits)
+
+    def store(self, module: GraphModule, state: ModelState) -> WeightStore:
+        """What gives the module's weights their integers and scales."""
+        return WeightStore(
+            module,
+            self.weight_bits,
+            self.weight_granularity,
+            self.per_tensor_weights,
+            state.attachments.get("weight_scales", {}),
+            shared_counts(state),
+            power_of_two=self.power_of_two,
+        )
+
     def grids(self, placement: Placement, ranges: Mapping[str, list[float]]) -> dict[str, ActivationGrid]:
         """The grid of every scale, by its name: from its range, or as the target's kernels fix it."""
-        form = Grid(self.activations, self.symmetric)
+        form = Grid(self.activations, self.symmetric, self.power_of_two)
         grids = {name: activation_grid(ranges[name][0], ranges[name][1], form) for name in placement.observed.values()}
         fixed = placement.fixed.items()
         return grids | {name: replace(grids[name], scale=at.scale, zero_point=at.zero_point) for name, at in fixed}
@@ -121,14 +146,7 @@ def _insert_weights(
     state: ModelState,
 ) -> None:
     """Every layer of the placement reads its weights, and its integer bias, through dequantize nodes."""
-    store = WeightStore(
-        module,
-        options.weight_bits,
-        options.weight_granularity,
-        options.per_tensor_weights,
-        state.attachments.get("weight_scales", {}),
-        shared_counts(state),
-    )
+    store = options.store(module, state)
     nodes = {node.name: node for node in module.graph.nodes}
     steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
     floors = floors_of(module, [nodes[layer.node] for layer in placement.layers], steps, options.bias)
@@ -213,6 +231,17 @@ def _requantize(module: GraphModule, node: Node, reader: Node, grid: ActivationG
         quantized = module.graph.call_function(operators.quantize_per_tensor.default, (node, *form))
         dequantized = module.graph.call_function(operators.dequantize_per_tensor.default, (quantized, *form))
     reader.replace_input_with(node, dequantized)
+
+
+def _say_fixed_point(placement: Placement, grids: Mapping[str, ActivationGrid], context: Context) -> None:
+    """The form of every activation's scale: so many bits before the point, its sign among them, and behind it."""
+    forms: dict[str, list[str]] = {}
+    for group in dict.fromkeys(placement.groups.values()):
+        grid = grids[group]
+        behind, bits = fraction_bits(grid.scale), (grid.highest - grid.lowest).bit_length()
+        forms.setdefault(f"Q{bits - behind}.{behind}", []).append(group)
+    for form, names in sorted(forms.items()):
+        context.say(f"{form}: {', '.join(names)}")
 
 
 def _step(node: Node, grids: Mapping[str, ActivationGrid], placement: Placement) -> float | None:

@@ -21,6 +21,8 @@ class Grid:
 
     dtype: str
     symmetric: bool
+    power_of_two: bool = False
+    """Whether scales are powers of two, so that a value is an integer with so many bits behind the point (Qm.n)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def activation_grid(low: float, high: float, grid: Grid) -> ActivationGrid:
     import numpy as np
 
     lowest, highest = _LIMITS[grid.dtype]
+    if high - low > 0 and grid.power_of_two:
+        return _fixed_point(low, high, grid)
     if high - low <= 0:
         return ActivationGrid(
             1.0, (lowest + highest + 1) // 2 if grid.symmetric else lowest, lowest, highest, grid.dtype
@@ -61,6 +65,25 @@ def activation_grid(low: float, high: float, grid: Grid) -> ActivationGrid:
     return ActivationGrid(float(scale), zero_point, lowest, highest, grid.dtype)
 
 
+def _fixed_point(low: float, high: float, grid: Grid) -> ActivationGrid:
+    """The finest grid of a power of two that holds [low, high]."""
+    import numpy as np
+
+    lowest, highest = _LIMITS[grid.dtype]
+    middle = (lowest + highest + 1) // 2
+    width = max(-low, high) / (highest - middle) if grid.symmetric else (high - low) / (highest - lowest)
+    scale = max(2.0 ** np.ceil(np.log2(width)), SMALLEST_SCALE)
+    zero_point = middle if grid.symmetric else int(np.clip(np.round(lowest - low / scale), lowest, highest))
+    return ActivationGrid(float(scale), zero_point, lowest, highest, grid.dtype)
+
+
+def fraction_bits(scale: float) -> int:
+    """How many bits stand behind the point where the scale is a power of two: the n of Qm.n."""
+    import math
+
+    return 1 - math.frexp(scale)[1]
+
+
 def bounds_of(grid: ActivationGrid, is_symmetric: bool) -> tuple[float, float]:
     """The range [low, high] for which `activation_grid` gives this very grid, to the bit."""
     if is_symmetric:
@@ -69,9 +92,10 @@ def bounds_of(grid: ActivationGrid, is_symmetric: bool) -> tuple[float, float]:
     return (grid.lowest - grid.zero_point) * grid.scale, (grid.highest - grid.zero_point) * grid.scale
 
 
-def weight_scales(weight: Tensor, limit: int, granularity: str, floor: Tensor) -> Tensor:
+def weight_scales(weight: Tensor, limit: int, granularity: str, floor: Tensor, *, power_of_two: bool = False) -> Tensor:
     """One scale per output channel (axis 0), normal and never below `floor` (C,); all equal where per-tensor.
 
+    With `power_of_two` each is the next power of two.
     A channel without weights, or with none that a normal scale could hold, has the scale 1.
     """
     import torch
@@ -80,6 +104,9 @@ def weight_scales(weight: Tensor, limit: int, granularity: str, floor: Tensor) -
     scales = torch.maximum(largest / limit, floor)
     if granularity == "per-tensor":
         scales = scales.max().expand_as(scales).clone()
+    if power_of_two:
+        parts, exponents = torch.frexp(scales)
+        scales = torch.ldexp(torch.ones_like(scales), exponents - (parts == 0.5).int())
     return torch.where(scales >= SMALLEST_SCALE, scales, torch.ones_like(scales))
 
 

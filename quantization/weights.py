@@ -29,9 +29,12 @@ class WeightStore:
         per_tensor: Iterable[str],
         trained: Mapping[str, Sequence[float]] | None = None,
         shared: Collection[str] = (),
+        *,
+        power_of_two: bool = False,
     ) -> None:
         self._module, self._limit, self._granularity = module, 2 ** (bits - 1) - 1, granularity
         self._per_tensor, self._trained, self._shared = frozenset(per_tensor), trained or {}, shared
+        self._power_of_two = power_of_two
         self._stored: dict[str, tuple[str, str, str]] = {}
 
     def weight(self, node: Node, floor: Tensor) -> tuple[Node, Tensor]:
@@ -44,20 +47,23 @@ class WeightStore:
         axis, name = channel_axis(node), str(node.args[1].target)  # type: ignore[union-attr]
         if name not in self._stored:
             weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
-            scales = self._scales(name, weight.transpose(0, axis), operator(node), floor)
+            scales = self.scales(node, floor)
             along = [-1 if index == axis else 1 for index in range(weight.dim())]
             values = (weight / scales.reshape(along)).round().clamp(-self._limit, self._limit).to(torch.int8)
             self._stored[name] = self._store(name, "weight", values, scales)
         stored = self._stored[name]
         return self._dequantize(stored, axis, self._limit, torch.int8), self._module.get_buffer(stored[1])
 
-    def _scales(self, name: str, weight: Tensor, kind: str, floor: Tensor) -> Tensor:
+    def scales(self, node: Node, floor: Tensor) -> Tensor:
+        """The scale (C,) of each channel of the layer's weights, never below `floor` (C,)."""
         import torch
 
+        name, kind = str(node.args[1].target), operator(node)  # type: ignore[union-attr]
         is_single = kind in self._per_tensor or name in self._shared
         granularity = "per-tensor" if is_single else self._granularity
         if name not in self._trained:
-            return weight_scales(weight, self._limit, granularity, floor)
+            weight = tensor_of(self._module, node.args[1]).detach().transpose(0, channel_axis(node))  # type: ignore[arg-type]
+            return weight_scales(weight, self._limit, granularity, floor, power_of_two=self._power_of_two)
         scales = torch.maximum(torch.tensor(self._trained[name]), floor)
         return scales.max().expand_as(scales).clone() if granularity == "per-tensor" else scales
 

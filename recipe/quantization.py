@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from .parts import Names, Part
+from .rounding import NEAREST, Rounds
 from .training import Training
 
 
@@ -38,6 +39,20 @@ class Train(Training):
     distill: SoftLabels | None = None
 
 
+class Weights(Part):
+    """The form of integer weights, where the recipe wants another than the target's own."""
+
+    bits: int | None = Field(default=None, ge=2, le=8)
+    granularity: Literal["per-channel", "per-tensor"] | None = None
+
+
+class Activations(Part):
+    """The form of integer activations, where the recipe wants another than the target's own."""
+
+    symmetric: bool | None = None
+    """Whether the zero point is fixed in the middle of the integers."""
+
+
 class Quantize(Part):
     """Number format of the artifact.
 
@@ -51,6 +66,11 @@ class Quantize(Part):
     """Where absent: static for int8, weight-only for float16."""
     calibration: Calibration = Calibration()
     train: Train | None = None
+    weights: Weights = Weights()
+    activations: Activations = Activations()
+    scales: Literal["any", "power-of-two"] = "any"
+    """power-of-two: fixed point, Qm.n, where each tensor has its own n."""
+    rounding: Rounds = NEAREST
     keep_float: Names = ()
     allow_float: bool = False
     """Whether operators without int8 kernels may stay in float where the target's artifacts are fully integer."""
@@ -61,6 +81,13 @@ class Quantize(Part):
     def _fits(self) -> Self:
         if self.precision == "float16" and self.mode not in (None, "weight-only"):
             raise ValueError(f"mode weight-only, or none, with precision float16 (not {self.mode})")
+        named = ("weights", "activations", "scales", "rounding")
+        if not self.is_static and (found := [key for key in named if key in self.model_fields_set]):
+            raise ValueError(f"precision int8 and mode static or qat where there is {' and '.join(found)}")
+        if self.mode == "qat" and self.rounding.method != "nearest":
+            raise ValueError("rounding nearest in mode qat, whose training moves weights to where rounding is right")
+        if self.mode == "qat" and self.scales != "any":
+            raise ValueError("scales any in mode qat, which learns them")
         if self.train is not None and self.mode != "qat":
             raise ValueError("mode qat where there is compress.quantize.train")
         return self

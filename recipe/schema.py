@@ -124,6 +124,14 @@ class Compress(Part):
             raise ValueError("one of recover and distill: both train the compressed network")
         return self
 
+    @model_validator(mode="after")
+    def _one_choice_of_values(self) -> Self:
+        if self.share_weights is not None and self.quantize is not None and self.quantize.rounding.method != "nearest":
+            raise ValueError(
+                "one of share_weights and quantize.rounding: learned rounding would take equal weights apart"
+            )
+        return self
+
 
 class Budget(Part):
     """What the artifact must meet; a build that misses one exits with 3."""

@@ -62,6 +62,8 @@ class Int8(_Sourced):
     weight_bits: int = Field(ge=2, le=8)
     """Weights lie in [-(2^(bits-1)-1), 2^(bits-1)-1]: 8 gives +-127, 7 gives +-63."""
     weight_granularity: Literal["per-channel", "per-tensor"]
+    power_of_two: bool = False
+    """Scales are powers of two: fixed point, for kernels that rescale by shifting."""
     bias: Literal["int32", "float32"]
     """int32: stored on the grid input_scale * weight_scale, as integer kernels add it."""
     kernels: Names

@@ -99,6 +99,8 @@ def rounding() -> list[Row]:
     for bits, rate in QAT_RATES.items():
         alone = {"quantize": {"mode": "static"}}
         found.append(Row(ROUNDING, f"{bits} bits, calibration alone", alone, weight_bits=bits, is_trained=False))
+        learned = {"quantize": {"rounding": "adaround"}}
+        found.append(Row(ROUNDING, f"{bits} bits, learned rounding", learned, weight_bits=bits, is_trained=False))
         for name, method in methods.items():
             train = {"epochs": 2, "learning_rate": rate, "batch_size": 64, **method}
             asked = {"quantize": {"mode": "qat", "train": train}}

@@ -24,6 +24,7 @@ from edgewright.ir.graph import (
     sizes,
     tensor_of,
     unwarned,
+    up_to,
     user_inputs,
     with_tensors,
 )
@@ -232,3 +233,10 @@ def test_warnings_that_no_user_can_act_on_are_not_shown() -> None:
             warnings.warn("a coming version", FutureWarning, stacklevel=1)
             warnings.warn("something to act on", UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in heard] == ["something to act on"]
+
+
+def test_the_graph_up_to_a_node_gives_its_value_from_the_same_inputs() -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    module = editable(export(network, (GIVEN[0],), open_batch=False))
+    middle = next(node for node in module.graph.nodes if operator(node) == "relu")
+    torch.testing.assert_close(up_to(module, middle)(GIVEN[0]), network[1](network[0](GIVEN[0])))

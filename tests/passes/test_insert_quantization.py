@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -289,6 +290,23 @@ def test_layers_that_the_recipe_keeps_compute_in_float(quantized: Callable[..., 
     )
     exact = network(given)
     assert sqnr_db(kept.callable_module()(given), exact) > sqnr_db(whole.callable_module()(given), exact)
+
+
+def test_fixed_point_says_the_form_of_every_activation_and_answers_nearly_as_well(
+    quantized: Callable[..., ModelState],
+) -> None:
+    network = Chain().eval()
+    state = quantized(network, power_of_two=True)
+    scales = [scale for scale, _ in state.attachments["quantization"]["scales"].values()]
+    assert all(math.frexp(scale)[0] == 0.5 for scale in scales)
+    told = [note for note in state.history[-1].notes if note.startswith("Q")]
+    forms = {f"Q{8 - behind}.{behind}" for behind in (round(-math.log2(scale)) for scale in scales)}
+    assert {note.partition(":")[0] for note in told} == forms
+    module = editable(state.exported_program())
+    for layer in layers(module):
+        assert all(math.frexp(float(scale))[0] == 0.5 for scale in stored(module, layer.args[1])[1])
+    given = images(50, seed=9)
+    assert sqnr_db(state.callable_module()(given), network(given)) > LEAST_SQNR_DB
 
 
 def test_operators_that_stay_float_between_integers_are_named(quantized: Callable[..., ModelState]) -> None:

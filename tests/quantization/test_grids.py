@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edgewright.quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps, bounds_of, weight_scales
+from edgewright.quantization.grids import (
+    ActivationGrid,
+    Grid,
+    activation_grid,
+    bias_steps,
+    bounds_of,
+    fraction_bits,
+    weight_scales,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -116,3 +124,24 @@ def test_a_bias_on_the_least_scale_takes_half_of_int32(largest: float, input_sca
 def test_the_bounds_of_a_grid_give_it_back(grid: Grid, below: float, above: float) -> None:
     found = activation_grid(-below, above, grid)
     assert activation_grid(*bounds_of(found, grid.symmetric), grid) == found
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-1.0, 1.0), (-0.3, 2.9), (-1e-3, 0.0)])
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_fixed_point_has_the_finest_power_of_two_that_holds_the_range(
+    low: float, high: float, dtype: str, symmetric: bool
+) -> None:
+    grid = activation_grid(low, high, Grid(dtype, symmetric, power_of_two=True))
+    assert 2.0 ** -fraction_bits(grid.scale) == grid.scale
+    reach = [(value - grid.zero_point) * grid.scale for value in (grid.lowest, grid.highest)]
+    assert reach[0] - grid.scale / 2 <= low
+    assert high <= reach[1] + grid.scale / 2
+    finer = activation_grid(low, high, Grid(dtype, symmetric)).scale
+    assert finer <= grid.scale < 2 * finer
+
+
+def test_fixed_point_weights_have_the_next_power_of_two() -> None:
+    weight = torch.tensor([[1.0], [0.9], [0.0], [127 / 64]])
+    found = weight_scales(weight, 127, "per-channel", torch.zeros(4), power_of_two=True)
+    assert found.tolist() == [2.0**-6, 2.0**-7, 1.0, 2.0**-6]
