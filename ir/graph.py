@@ -120,7 +120,8 @@ def up_to(module: GraphModule, node: Node) -> GraphModule:
     """The part of the module that gives the node's value, from the same inputs; it reads the module's own tensors."""
     from torch.fx import Graph, GraphModule
 
-    graph, copies = Graph(), {}
+    graph = Graph()
+    copies: dict[Node, Node] = {}
     for each in module.graph.nodes:
         copies[each] = graph.node_copy(each, lambda other: copies[other])
         if each is node:

@@ -136,7 +136,7 @@ class LearnRounding:
                     advance(self.iterations, "")
                 learned[name] = found
                 values = found.integers * _along(scales[name], channel_axis(node), found.integers)
-                tensor_of(rounded, inside[node.name].args[1]).data = values  # type: ignore[arg-type]
+                tensor_of(rounded, inside[node.name].args[1]).data = values
         return learned
 
     def _layer(

@@ -113,7 +113,7 @@ def learn_rounding(layer: Layer, options: Options, seed: int, advance: Callable[
         if (beta := beta_at(iteration, options)) is not None:
             loss = loss + options.regularization * undecided(parts, beta) / parts.numel()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         advance()
     with torch.no_grad():
@@ -132,7 +132,8 @@ def error_of(layer: Layer, integers: Tensor, batch_size: int) -> float:
     total = 0.0
     with torch.no_grad():
         weight = integers * layer.scales
-        for inputs, wanted in zip(layer.inputs.split(batch_size), layer.wanted.split(batch_size), strict=True):
+        for start in range(0, len(layer.inputs), batch_size):
+            inputs, wanted = (each[start : start + batch_size] for each in (layer.inputs, layer.wanted))
             total += float((layer.compute(inputs, weight) - wanted).double().square().sum())
     return total / max(layer.wanted.numel(), 1)
 
