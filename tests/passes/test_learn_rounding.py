@@ -104,7 +104,7 @@ def test_layers_that_stay_float_are_not_touched(networks: ModuleType, build: Cal
     name = next(name for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
     state = build(network, last="learn-rounding", weights={"bits": 4}, rounding=LEARN, keep_float=[name])
     assert f"{name}.weight" not in state.attachments["learned_rounding"]
-    with pytest.raises(InputError, match="compress.quantize.keep_float"):
+    with pytest.raises(InputError, match=r"compress\.quantize\.keep_float"):
         build(network, rounding=LEARN, keep_float=["nowhere"])
 
 

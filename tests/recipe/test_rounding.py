@@ -38,5 +38,5 @@ def test_what_does_not_go_together_is_refused(quantize: dict[str, Any], expected
 
 
 def test_shared_weights_are_not_taken_apart() -> None:
-    with pytest.raises(ValidationError, match="one of share_weights and quantize.rounding"):
+    with pytest.raises(ValidationError, match=r"one of share_weights and quantize\.rounding"):
         Compress.model_validate({"share_weights": {}, "quantize": {"rounding": "adaround"}})
