@@ -90,7 +90,14 @@ RANGES_CALIBRATED = Fact(
 QUANTIZATION_TRAINED = Fact(
     "quantization trained", frozenset({Aspect.RANGES, Aspect.FUNCTION, Aspect.TOPOLOGY}), _has_trained_scales
 )
-ROUNDING_LEARNED = Fact("rounding learned", frozenset({Aspect.VALUES, Aspect.SHAPES}), has_learned_rounding)
+RANGES_EQUALIZED = Fact("ranges equalized", frozenset({Aspect.TOPOLOGY, Aspect.SHAPES}))
+"""Tried, and kept where it helped; so too the next three."""
+ACTIVATIONS_SCALED = Fact("activations scaled", frozenset({Aspect.TOPOLOGY, Aspect.SHAPES}))
+PRECISION_CHOSEN = Fact("precision chosen", frozenset({Aspect.TOPOLOGY, Aspect.SHAPES}))
+BIAS_CORRECTED = Fact("bias corrected", frozenset({Aspect.VALUES, Aspect.SHAPES, Aspect.NUMERICS}))
+ROUNDING_LEARNED = Fact(
+    "rounding learned", frozenset({Aspect.VALUES, Aspect.SHAPES, Aspect.NUMERICS}), has_learned_rounding
+)
 QUANTIZED = Fact("quantized", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _has_quantize_nodes)
 HALVED = Fact("halved", frozenset({Aspect.NUMERICS, Aspect.TOPOLOGY, Aspect.SHAPES}), _is_halved)
 
@@ -106,6 +113,10 @@ FACTS: tuple[Fact, ...] = (
     BATCHNORM_FOLDED,
     RANGES_CALIBRATED,
     QUANTIZATION_TRAINED,
+    RANGES_EQUALIZED,
+    ACTIVATIONS_SCALED,
+    PRECISION_CHOSEN,
+    BIAS_CORRECTED,
     ROUNDING_LEARNED,
     QUANTIZED,
     HALVED,

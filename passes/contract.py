@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 from ..ir.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from ..ir.facts import Aspect, Fact
     from ..ir.state import ModelState
@@ -57,14 +57,18 @@ Measure = Callable[["ModelState"], float]
 """Latency in nanoseconds (median) of a state on the build's device."""
 
 
+Score = Callable[["Tensor", "Tensor"], float]
+"""The task's metric, the higher the better, from all outputs (N, ...) and labels (N, ...); budgets count in it."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a running pass may use beside its own fields. None of it says which target is being built for.
 
     `say` records a decision and its reason in the history; `scratch` is this step's own folder, which survives a
-    kill, for checkpoints; `measure` is None where the caller can't measure. `original` gives the recipe's network as
-    it was before any pass, anew each time, and `other` another network of the recipe (see `ReadsNetworks`); they are
-    None where the caller has no recipe.
+    kill, for checkpoints; `measure` is None where the caller can't measure, `score` where it has no task. `original`
+    gives the recipe's network as it was before any pass, anew each time, and `other` another network of the recipe
+    (see `ReadsNetworks`); they are None where the caller has no recipe.
     """
 
     data: Data
@@ -74,6 +78,7 @@ class Context:
     say: Callable[[str], None]
     progress: Progress = field(default_factory=Silent)
     measure: Measure | None = None
+    score: Score | None = None
     original: Callable[[], nn.Module] | None = None
     other: Callable[[OtherNetwork], nn.Module] | None = None
 
@@ -113,6 +118,14 @@ class ReadsNetworks(Protocol):
 
     @property
     def networks(self) -> tuple[OtherNetwork, ...]: ...
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A pass that asks how long states take, where that can be measured; the cache key then has the device."""
+
+    @property
+    def measures(self) -> bool: ...
 
 
 @runtime_checkable

@@ -70,6 +70,11 @@ class Factorize:
     reads: ClassVar[frozenset[str]] = frozenset()
     decides: ClassVar[str] = "which layers at which ranks, by what saves work and, where it can be measured, time"
 
+    @property
+    def measures(self) -> bool:
+        """Whether time decides, where a build can measure it."""
+        return self.by == "measured" or self.only_if_faster
+
     @classmethod
     def for_target(cls, target: Target, recipe: Recipe) -> Self | None:
         """The recipe's amount on every target, in ranks that its kernels want: whether it pays is found when built."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ..ir.errors import InputError, Problem
-from ..ir.facts import QUANTIZED, RANGES_CALIBRATED, Aspect, Fact
+from ..ir.facts import BIAS_CORRECTED, QUANTIZED, RANGES_CALIBRATED, ROUNDING_LEARNED, Aspect, Fact
 from ..ir.graph import (
     editable,
     is_float_tensor,
     lifted,
-    module_names,
     operator,
     outputs_of,
     tensor_of,
@@ -23,7 +20,8 @@ from ..ir.sharing import shared_counts
 from ..ir.state import ModelState, register_quantized_operators
 from ..quantization.forms import narrowed, remark, why_not
 from ..quantization.grids import ActivationGrid, Grid, activation_grid, bias_steps, fraction_bits
-from ..quantization.placement import KEPT, LAYOUT, Placement, layer_name, matches, place
+from ..quantization.placement import LAYOUT, Placement, place
+from ..quantization.refusals import refuse_float, refuse_nothing, refuse_unknown
 from ..quantization.rules import Rules
 from ..quantization.weights import WeightStore, channel_axis
 from .contract import Context, Lossy, Numerics, Skip
@@ -36,6 +34,10 @@ if TYPE_CHECKING:
     from ..targets import Target
 
 
+FLOAT_LAYERS = "float_layers"
+"""The attachment that names the modules which mixed precision keeps in float."""
+
+
 @dataclass(frozen=True)
 class InsertQuantization:
     """The graph computes what int8 kernels will compute: every tensor that they read or write lies on its grid."""
@@ -44,7 +46,7 @@ class InsertQuantization:
     needs: ClassVar[frozenset[Fact]] = frozenset({RANGES_CALIBRATED})
     makes: ClassVar[frozenset[Fact]] = frozenset({QUANTIZED})
     touches: ClassVar[frozenset[Aspect]] = frozenset({Aspect.NUMERICS})
-    keeps: ClassVar[frozenset[Fact]] = frozenset()
+    keeps: ClassVar[frozenset[Fact]] = frozenset({ROUNDING_LEARNED, BIAS_CORRECTED})
     numerics: ClassVar[Numerics] = Lossy("activations and weights are rounded to eight bits")
     asks: ClassVar[str | None] = "compress.quantize"
     reads: ClassVar[frozenset[str]] = frozenset()
@@ -91,11 +93,10 @@ class InsertQuantization:
         register_quantized_operators()
         program = state.exported_program()
         module = editable(program)
-        refuse_unknown(module, self.keep_float)
-        placement = place(module.graph, self.rules, self.keep_float)
-        _refuse_nothing(placement)
+        placement = self.placement(module, state)
+        refuse_nothing(placement)
         if not self.allow_float:
-            _refuse_float(module, placement)
+            refuse_float(module, placement)
         grids = self.grids(placement, state.attachments["ranges"])
         insert_activations(module, placement, grids, self.rules.integer_only)
         _insert_weights(module, self, placement, grids, state)
@@ -117,6 +118,11 @@ class InsertQuantization:
         """What comes of fewer bits than the target's kernels take; empty where there are as many."""
         int8 = target.quantization.int8_static
         return "" if int8 is None else remark(int8, self.weight_bits)
+
+    def placement(self, module: GraphModule, state: ModelState) -> Placement:
+        """Where quantization goes; layers stay float that the recipe names, or that mixed precision chose."""
+        refuse_unknown(module, self.keep_float)
+        return place(module.graph, self.rules, (*self.keep_float, *state.attachments.get(FLOAT_LAYERS, ())))
 
     def store(self, module: GraphModule, state: ModelState) -> WeightStore:
         """What gives the module's weights their integers and scales."""
@@ -249,43 +255,6 @@ def _step(node: Node, grids: Mapping[str, ActivationGrid], placement: Placement)
     if not is_float_tensor(node):
         return None
     return grids[placement.groups.get(node.name, node.name)].scale
-
-
-def refuse_unknown(module: GraphModule, keep_float: tuple[str, ...]) -> None:
-    known = {name for node in module.graph.nodes for name in module_names(node)}
-    problems = []
-    for name in keep_float:
-        if not matches(known, name):
-            near = difflib.get_close_matches(name, sorted(known), 3)
-            hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-            expected = "the name of a module of the network"
-            problems.append(Problem("recipe", "compress.quantize.keep_float", expected, f"'{name}'{hint}"))
-    if problems:
-        raise InputError(problems)
-
-
-def _refuse_nothing(placement: Placement) -> None:
-    if placement.layers:
-        return
-    reasons = [f"{name}: {reason}" for name, reason in placement.left_float.items()]
-    found = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
-    expected = "a layer with weights that can be computed in int8 (or no compress.quantize)"
-    raise InputError(Problem("recipe", "compress.quantize", expected, found or "a network without such layers"))
-
-
-def _refuse_float(module: GraphModule, placement: Placement) -> None:
-    """InputError where something would be computed in float, by layers' names."""
-    nodes = {node.name: node for node in module.graph.nodes}
-    found = [f"{name}: {reason}" for name, reason in placement.left_float.items() if reason != KEPT]
-    found += [f"{layer_name(nodes[name])}: no int8 kernel for {kind}" for name, kind in placement.islands.items()]
-    if not found:
-        return
-    shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
-    expected = (
-        "operators that all have int8 kernels on the target; replace these in the network, or let them stay in float:"
-        " compress.quantize.allow_float: true"
-    )
-    raise InputError(Problem("recipe", "compress.quantize", expected, shown))
 
 
 def _say(placement: Placement, context: Context) -> None:

@@ -14,10 +14,10 @@ from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, RANGES_CALIBRATED, ROUNDING_L
 from ..ir.graph import editable, operator, tensor_of, up_to, with_tensors
 from ..ir.state import register_quantized_operators
 from ..quantization.adaround import Layer, Learned, Options, learn_rounding
-from ..quantization.placement import Placement, place, tail
+from ..quantization.placement import Placement, tail
 from ..quantization.weights import channel_axis
 from .contract import Context, Lossy, Numerics
-from .insert_quantization import InsertQuantization, floors_of, insert_activations, refuse_unknown
+from .insert_quantization import InsertQuantization, floors_of, insert_activations
 from .samples import calibration_batches
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ class LearnRounding:
         program = state.exported_program()
         exact, rounded = editable(program), editable(program)
         insert = self.quantization
-        refuse_unknown(exact, insert.keep_float)
-        placement = place(exact.graph, insert.rules, insert.keep_float)
+        placement = insert.placement(exact, state)
         grids = insert.grids(placement, state.attachments["ranges"])
         steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
         layers = _nodes(exact, placement)

@@ -11,9 +11,9 @@ from ..ir.graph import editable, lifted, operator, tensor_of
 from ..ir.sharing import shared_counts
 from ..ir.state import ModelState, register_quantized_operators
 from ..quantization.placement import WEIGHTED, layer_name, why_float
+from ..quantization.refusals import refuse_unknown
 from ..quantization.weights import WeightStore, channel_axis
 from .contract import Context, Lossy, Numerics, Skip
-from .insert_quantization import refuse_unknown
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node

@@ -21,13 +21,13 @@ from ..ir.sharing import are_fixed, shared_counts
 from ..ir.state import register_quantized_operators
 from ..quantization.fake_quantize import averaged_range, largest_weight, learned_range, learned_weight
 from ..quantization.grids import ActivationGrid, Grid, weight_scales
-from ..quantization.placement import Placement, place
+from ..quantization.placement import Placement
 from ..quantization.trainable import GRAPH, Trainable, trainable, untrained
 from ..quantization.weights import channel_axis
 from ..recipe.training import Training
 from ..training.schedule import Schedule, TrainingOptions, options_of, pieces
 from .contract import Context, Lossy, Numerics
-from .insert_quantization import InsertQuantization, floors_of, insert_activations, refuse_unknown
+from .insert_quantization import InsertQuantization, floors_of, insert_activations
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -99,7 +99,7 @@ class TrainQuantized(TrainingOptions):
 
         program = state.exported_program()
         shared = shared_counts(state)
-        network = self._trainable(program, state.attachments["ranges"], self._freeze_step(context), shared)
+        network = self._trainable(state, self._freeze_step(context), shared)
         if are_fixed(state):
             for name in shared:
                 network.tensors[name].requires_grad_(False)
@@ -136,15 +136,13 @@ class TrainQuantized(TrainingOptions):
         own = pieces(schedule.batch_size, self.processes)[0]
         return round(self.freeze_after * schedule.steps) * len(pieces(own.stop, self.parts))
 
-    def _trainable(
-        self, program: ExportedProgram, ranges: Mapping[str, list[float]], freeze_step: int, shared: Collection[str]
-    ) -> Trainable:
+    def _trainable(self, state: ModelState, freeze_step: int, shared: Collection[str]) -> Trainable:
         """The program as a network that computes what it will compute once its nodes are inserted."""
         register_quantized_operators()
+        program, ranges = state.exported_program(), state.attachments["ranges"]
         module = editable(program)
         insert = self.quantization
-        refuse_unknown(module, insert.keep_float)
-        placement = place(module.graph, insert.rules, insert.keep_float)
+        placement = insert.placement(module, state)
         grids = insert.grids(placement, ranges)
         used = list(dict.fromkeys([*placement.groups.values(), *placement.requantized.values()]))
         numbered = {name: replace(grids[name], scale=float(number)) for number, name in enumerate(used, 1)}

@@ -82,7 +82,7 @@ def build(
     """
     registry.refuse_emulated(device or LocalDevice(), "build")
     publish.check_writable(out)
-    workshop = Workshop(recipe, store, progress)
+    workshop = Workshop(recipe, store, progress, device or LocalDevice())
     return tuple(_build_one(workshop, target, out, device or LocalDevice()) for target in targets)
 
 

@@ -63,7 +63,7 @@ def explain(artifact: Path, origin: Origin | None, store: Store, device: Device,
     if known is None:
         expected = "the recipe that it was built from, which this cache does not remember; give it with --recipe"
         raise InputError(Problem(str(artifact), "", expected, f"build {found.build[:12]}"))
-    return _Explainer(known, found, Workshop(known.recipe, store, progress), device).explained()
+    return _Explainer(known, found, Workshop(known.recipe, store, progress, device), device).explained()
 
 
 class _Explainer:

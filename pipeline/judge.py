@@ -13,11 +13,11 @@ from ..benchmarks.accuracy import Evaluation
 from ..benchmarks.compare import Comparison, compare
 from ..benchmarks.latency import LatencyReport
 from ..benchmarks.report import Measured, Summary
-from ..devices import machine
 from ..recipe.code_files import code_files
 from ..recipe.user_code import referenced_file
 from ..runtimes import emitter, open_prover, open_runner
 from .keys import digest, own_source, runtime_version
+from .measuring import place_of
 from .parity import prove
 from .store import sha256_of
 
@@ -116,9 +116,7 @@ def timed(
     """All of them timed in turns, and whether they had been; only one build of this cache measures at a time."""
     store, runtime = workshop.store, next(iter(artifacts.values())).runtime
     contents = [[name, made.content] for name, made in artifacts.items()]
-    here = machine.this_machine()
-    where = [device.name, here.architecture, sorted(here.flags), here.hardware.model_dump(mode="json")]
-    key = digest("measure", contents, threads, runtime_version(runtime), where, own_source())
+    key = digest("measure", contents, threads, runtime_version(runtime), place_of(device), own_source())
     with store.lock(key), store.lock("measuring"), ExitStack() as stack:
         if kept := store.find_json(key):
             return {name: LatencyReport.from_json(report) for name, report in kept.items()}, True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import latency
+from ..devices import machine
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED
 from ..passes import manager
 from ..passes.contract import Context, Measure
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 
 _ROUNDS, _RUNS = 20, 20
 """Few, because a pass asks often: it tells apart what differs by some percent, and builds measure again at the end."""
+
+
+def place_of(device: Device) -> list[Any]:
+    """What times on the device depend on besides artifact and runtime: keys of measurements have it."""
+    here = machine.this_machine()
+    return [device.name, here.architecture, sorted(here.flags), here.hardware.model_dump(mode="json")]
+
+
+def measure_for(target: Target, device: Device | None, threads: int) -> Measure | None:
+    """As `measure_on`; None where nothing that is measured here is the target's own."""
+    if device is None or device.is_emulated or emitter(target.runtime).reference() is not None:
+        return None
+    is_other = machine.mismatches(target, machine.this_machine())
+    return None if is_other else measure_on(target, device, threads)
 
 
 def measure_on(target: Target, device: Device, threads: int) -> Measure:

@@ -10,22 +10,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks import accuracy
 from ..ir import sharing
 from ..ir.errors import EdgewrightError, StepError
 from ..ir.state import ModelState, load, save
 from ..passes import manager
-from ..passes.contract import Context, ReadsNetworks
+from ..passes.contract import Context, Measures, ReadsNetworks
 from ..recipe import fingerprints, source
 from ..recipe.datasets import Data, load_data
 from ..runtimes import BatchRange, Coverage, Emitted, Limit, ModelNotes, Port, Ports, TensorNotes, emitter
 from . import keys
 from .keys import digest
+from .measuring import measure_for, place_of
 from .store import Store, compressed_size, sha256_of, storage_error
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..devices.contract import Device
     from ..ir.progress import Progress
+    from ..passes.contract import Measure
     from ..passes.manager import Plan, PlannedStep
     from ..recipe.other_networks import OtherNetwork
     from ..recipe.schema import Recipe
@@ -76,8 +80,10 @@ class Made:
 class Workshop:
     """Makes states and artifacts of one recipe, each found in the store where it was made before."""
 
-    def __init__(self, recipe: Recipe, store: Store, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, store: Store, progress: Progress, device: Device | None = None) -> None:
+        """`device` is where passes may measure what they make; without one they don't."""
         self.recipe = recipe
+        self.device = device
         self.store = store
         self.progress = progress
         self.inputs = source.input_specs(recipe)
@@ -119,6 +125,8 @@ class Workshop:
             read = {split: self.data_print(split) for split in sorted(planned.step.reads)}
             if isinstance(planned.step, ReadsNetworks):
                 read |= {str(other): self._network_print(other) for other in planned.step.networks}
+            if isinstance(planned.step, Measures) and planned.step.measures and self.device is not None:
+                read["device"] = keys.digest(plan.target, self.recipe.threads, place_of(self.device))
             chain.append(keys.step_key(planned.step, chain[-1], read, self.recipe.task, self.recipe.seed))
         return tuple(chain)
 
@@ -138,7 +146,7 @@ class Workshop:
             if folder is not None:
                 reports = tuple(StepReport(step.text, 0.0, True) for step in plan.steps)
                 return _read_made(key, plan, emits.name, folder, reports, True)
-            state, reports = self.state(plan, heading)
+            state, reports = self.state(plan, heading, target)
             if missing := plan.goal - state.facts:
                 raise StepError(f"{emits.name}: the plan's goal '{', '.join(map(str, missing))}' was not reached")
             self.progress.note(f"{heading}emit {emits.name}")
@@ -147,14 +155,19 @@ class Workshop:
             )
         return _read_made(key, plan, emits.name, folder, reports, False)
 
-    def state(self, plan: Plan, heading: str = "") -> tuple[ModelState, tuple[StepReport, ...]]:
-        """The state after the plan's last step, resumed from the last finished one, and a report for each step."""
+    def state(
+        self, plan: Plan, heading: str = "", target: Target | None = None
+    ) -> tuple[ModelState, tuple[StepReport, ...]]:
+        """The state after the plan's last step, resumed from the last finished one, and a report for each step.
+
+        Passes measure what they make as it is for `target`, where one is given.
+        """
         chain = self.step_keys(plan)
         done = next((index for index in range(len(plan.steps), 0, -1) if self._is_kept(chain[index])), 0)
         reports = [StepReport(step.text, 0.0, True) for step in plan.steps[:done]]
         state = self._load(chain[done]) if done else self._initial(chain[0])
         for planned, key in zip(plan.steps[done:], chain[done + 1 :], strict=True):
-            state, report = self._step(planned, state, key, heading)
+            state, report = self._step(planned, state, key, heading, target)
             reports.append(report)
         return state, tuple(reports)
 
@@ -175,19 +188,21 @@ class Workshop:
     def _initial(self, key: str) -> ModelState:
         return ModelState(inputs=self.inputs, module=source.load_model(self.recipe), sha256=key)
 
-    def _step(self, planned: PlannedStep, state: ModelState, key: str, heading: str) -> tuple[ModelState, StepReport]:
+    def _step(
+        self, planned: PlannedStep, state: ModelState, key: str, heading: str, target: Target | None
+    ) -> tuple[ModelState, StepReport]:
         with self.store.lock(key):
             if self._is_kept(key):
                 return self._load(key), StepReport(planned.text, 0.0, True)
             self.progress.note(f"{heading}{planned.step.name}")
             started = time.monotonic()
-            after = self._run(planned, state, key)
+            after = self._run(planned, state, key, target)
             self.store.put("steps", key, lambda folder: save(after, folder))
             seconds = time.monotonic() - started
             self.store.put_json(_seconds_key(key), {"seconds": seconds})
             return after, StepReport(planned.text, seconds, False, after.history[-1].notes)
 
-    def _run(self, planned: PlannedStep, state: ModelState, key: str) -> ModelState:
+    def _run(self, planned: PlannedStep, state: ModelState, key: str, target: Target | None) -> ModelState:
         import numpy as np
         import torch
 
@@ -201,6 +216,8 @@ class Workshop:
             scratch=self.store.scratch(key),
             say=lambda message: None,
             progress=self.progress,
+            measure=None if target is None else self._measure(target),
+            score=self._score,
             original=lambda: source.load_model(self.recipe),
             other=lambda network: network.load(self.recipe),
         )
@@ -213,6 +230,23 @@ class Workshop:
         except Exception as error:  # whatever torch or the user's network raises fails this step, and no other target
             raise StepError(f"{planned.step.name}: {type(error).__name__}: {error}") from error
         return replace(after, sha256=key)
+
+    def _measure(self, target: Target) -> Measure | None:
+        measure = measure_for(target, self.device, self.recipe.threads or target.threads)
+        if measure is None:
+            return None
+
+        def alone(state: ModelState) -> float:
+            with self.store.lock("measuring"):
+                return measure(state)
+
+        return alone
+
+    def _score(self, outputs: Tensor, labels: Tensor) -> float:
+        task = accuracy.task(self.recipe.task, self.recipe.folder, str(self.recipe.path))
+        metric = next(iter(task.metrics.values()))
+        found = metric(task.answer(outputs.numpy()), labels.numpy())
+        return float(found) if task.is_higher_better else -float(found)
 
     def _probe(self) -> tuple[Tensor, ...]:
         size = self.inputs[0].batch or PROBE_SAMPLES

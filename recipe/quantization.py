@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from .parts import Names, Part
+from .repair import Mixed, Repairs
 from .rounding import NEAREST, Rounds
 from .training import Training
 
@@ -71,6 +72,9 @@ class Quantize(Part):
     scales: Literal["any", "power-of-two"] = "any"
     """power-of-two: fixed point, Qm.n, where each tensor has its own n."""
     rounding: Rounds = NEAREST
+    repair: Repairs = ()
+    """What is tried against the damage of rounding, and kept where it helps; auto: all."""
+    mixed: Mixed | None = None
     keep_float: Names = ()
     allow_float: bool = False
     """Whether operators without int8 kernels may stay in float where the target's artifacts are fully integer."""
@@ -81,11 +85,15 @@ class Quantize(Part):
     def _fits(self) -> Self:
         if self.precision == "float16" and self.mode not in (None, "weight-only"):
             raise ValueError(f"mode weight-only, or none, with precision float16 (not {self.mode})")
-        named = ("weights", "activations", "scales", "rounding")
+        named = ("weights", "activations", "scales", "rounding", "repair", "mixed")
         if not self.is_static and (found := [key for key in named if key in self.model_fields_set]):
             raise ValueError(f"precision int8 and mode static or qat where there is {' and '.join(found)}")
         if self.mode == "qat" and self.rounding.method != "nearest":
             raise ValueError("rounding nearest in mode qat, whose training moves weights to where rounding is right")
+        if self.mode == "qat" and self.mixed is not None:
+            raise ValueError("mode static where there is mixed, which judges layers as calibration leaves them")
+        if self.mode == "qat" and "correct-bias" in self.repair:
+            raise ValueError("no repair correct-bias in mode qat, whose training moves biases by itself")
         if self.mode == "qat" and self.scales != "any":
             raise ValueError("scales any in mode qat, which learns them")
         if self.train is not None and self.mode != "qat":
