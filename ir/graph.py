@@ -41,6 +41,16 @@ def tensor_of(module: GraphModule, node: Node) -> Tensor:
     return tensor
 
 
+def set_tensor(module: GraphModule, name: str, tensor: Tensor) -> None:
+    """The stored tensor of that full name is this one, in this module alone: others may read the one before."""
+    from torch import nn
+
+    owner, _, last = name.rpartition(".")
+    holder = module.get_submodule(owner)
+    is_parameter = isinstance(getattr(holder, last), nn.Parameter)
+    setattr(holder, last, nn.Parameter(tensor.detach()) if is_parameter else tensor.detach())
+
+
 def add_tensor(module: GraphModule, beside: str, name: str, tensor: Tensor) -> str:
     """`tensor` is a buffer in the submodule that holds `beside`; returns its full name, made unique by a number."""
     owner = beside.rpartition(".")[0]
@@ -77,7 +87,10 @@ def outputs_of(graph: Any) -> list[Node]:
 
 
 def editable(program: ExportedProgram) -> GraphModule:
-    """A copy of the program's graph whose parameters and buffers are attributes, free to be edited."""
+    """A copy of the program's graph, free to be edited, whose attributes are the program's own tensors.
+
+    A tensor is changed by `set_tensor`; one that is written to changes in the program as well.
+    """
     module: GraphModule = program.module(check_guards=False)
     module.graph.eliminate_dead_code()
     return module
@@ -133,14 +146,9 @@ def up_to(module: GraphModule, node: Node) -> GraphModule:
 
 def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:
     """The program with copies of these in place of its own stored tensors, by name; `program` is left as it is."""
-    from torch import nn
-
     module = editable(program)
     for name, tensor in tensors.items():
-        owner, _, last = name.rpartition(".")
-        holder, values = module.get_submodule(owner), tensor.detach().clone()
-        is_parameter = isinstance(getattr(holder, last), nn.Parameter)
-        setattr(holder, last, nn.Parameter(values) if is_parameter else values)
+        set_tensor(module, name, tensor.detach().clone())
     return lifted(module, program)
 
 

@@ -77,10 +77,10 @@ class ChoosePrecision:
         context.say(f"with all layers in int8: {judged.told(())}")
         ranked = judged.ranked()
         chosen, is_least = smallest(ranked, lambda names: judged.drop(names) <= self.drop_points, _MOST_TRIED)
-        if judged.drop(chosen) > self.drop_points:
+        if len(chosen) == len(ranked):
             raise StepError(
-                f"{self.name}: the metric drops by {judged.drop(chosen):.2f} points with every layer in float:"
-                " what is rounded between them costs that; allow more, or leave compress.quantize out"
+                f"{self.name}: every layer would have to stay in float for a drop of at most {self.drop_points:g}"
+                " points; allow more, or leave compress.quantize out"
             )
         if self.most_layers is not None and len(chosen) > self.most_layers:
             raise StepError(

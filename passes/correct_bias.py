@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir.facts import BATCHNORM_FOLDED, BIAS_CORRECTED, EXPORTED, RANGES_CALIBRATED, ROUNDING_LEARNED, Aspect, Fact
-from ..ir.graph import editable, operator, tensor_of, up_to, with_tensors
+from ..ir.graph import editable, operator, set_tensor, tensor_of, up_to, with_tensors
 from ..ir.state import register_quantized_operators
 from ..quantization.weights import channel_axis
 from .calibrate import Calibrate
@@ -74,9 +74,9 @@ class CorrectBias:
         with context.progress.task(self.name, len(layers)) as advance:
             for layer in layers:
                 shift = _means(rounded, inside[layer.name], batches) - _means(exact, layer, batches)
-                bias = tensor_of(rounded, inside[layer.name].args[2])
-                bias.data = bias.detach() - shift
-                biases[str(layer.args[2].target)] = bias.detach()  # type: ignore[union-attr]
+                stored: Any = layer.args[2]
+                biases[stored.target] = tensor_of(exact, stored).detach() - shift
+                set_tensor(rounded, stored.target, biases[stored.target])
                 advance(1, "")
         trial = Trial.of(state, context, self.calibrate, self.quantization)
         after = replace(state, program=with_tensors(program, biases))
@@ -97,9 +97,8 @@ class CorrectBias:
         layers = [nodes[layer.node] for layer in placement.layers]
         steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
         floors = floors_of(module, layers, steps, insert.bias)
-        rounded = _rounded_weights(module, layers, insert, state, floors)
-        for node in layers:
-            tensor_of(module, node.args[1]).data = rounded[str(node.args[1].target)]
+        for name, values in _rounded_weights(module, layers, insert, state, floors).items():
+            set_tensor(module, name, values)
         insert_activations(module, placement, grids, insert.rules.integer_only)
         module.recompile()
         return module

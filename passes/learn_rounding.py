@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..ir import rounding
 from ..ir.facts import BATCHNORM_FOLDED, EXPORTED, RANGES_CALIBRATED, ROUNDING_LEARNED, Aspect, Fact
-from ..ir.graph import editable, operator, tensor_of, up_to, with_tensors
+from ..ir.graph import editable, operator, set_tensor, tensor_of, up_to, with_tensors
 from ..ir.state import register_quantized_operators
 from ..quantization.adaround import Layer, Learned, Options, learn_rounding
 from ..quantization.placement import Placement, tail
@@ -135,7 +135,7 @@ class LearnRounding:
                     advance(self.iterations, "")
                 learned[name] = found
                 values = found.integers * _along(scales[name], channel_axis(node), found.integers)
-                tensor_of(rounded, inside[node.name].args[1]).data = values
+                set_tensor(rounded, name, values)
         return learned
 
     def _layer(

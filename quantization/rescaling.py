@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..ir.graph import is_constant, operator, tensor_of
+from ..ir.graph import is_constant, operator, set_tensor, tensor_of
 from .placement import LAYOUT
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def smooth(module: GraphModule, norm: Norm, largest: Tensor, strength: float) ->
     factors = largest**strength / columns ** (1 - strength)
     factors = torch.where(factors.isfinite() & (factors > 0), factors, torch.ones_like(factors))
     for stored in (entry for entry in norm.norm.args[2:4] if is_constant(entry)):
-        _scale(module, stored, 1 / factors)  # type: ignore[arg-type]
+        _scale(module, stored, 1 / factors)
     for reader in norm.readers:
         multiply_columns(module, reader, factors)
 
@@ -113,23 +113,23 @@ def column_ranges(module: GraphModule, layer: Node) -> Tensor:
 
 def multiply_columns(module: GraphModule, layer: Node, factors: Tensor) -> None:
     """What the layer multiplies its input channels by grows by these factors (inputs,)."""
-    tensor = tensor_of(module, layer.args[1])  # type: ignore[arg-type]
-    groups = _groups(layer)
-    weight = _grouped(tensor.detach(), groups)
+    stored: Any = layer.args[1]
+    tensor, groups = tensor_of(module, stored), _groups(layer)
+    weight = _grouped(tensor, groups)
     along = factors.reshape(groups, 1, -1, *[1] * (weight.dim() - 3))
-    tensor.data = (weight * along).reshape(tensor.shape)
+    set_tensor(module, str(stored.target), (weight * along).reshape(tensor.shape))
 
 
 def _divide_rows(module: GraphModule, layer: Node, factors: Tensor) -> None:
-    tensor = tensor_of(module, layer.args[1])  # type: ignore[arg-type]
-    tensor.data = tensor.detach() / factors.reshape(-1, *[1] * (tensor.dim() - 1))
+    _scale(module, layer.args[1], 1 / factors)
     if len(layer.args) > 2 and layer.args[2] is not None:
-        _scale(module, layer.args[2], 1 / factors)  # type: ignore[arg-type]
+        _scale(module, layer.args[2], 1 / factors)
 
 
-def _scale(module: GraphModule, stored: Node, factors: Tensor) -> None:
+def _scale(module: GraphModule, stored: Any, factors: Tensor) -> None:
+    """The rows of the stored tensor grow by these factors."""
     tensor = tensor_of(module, stored)
-    tensor.data = tensor.detach() * factors
+    set_tensor(module, str(stored.target), tensor * factors.reshape(-1, *[1] * (tensor.dim() - 1)))
 
 
 def _grouped(weight: Tensor, groups: int) -> Tensor:
@@ -177,7 +177,7 @@ def _reader(node: Node, is_linear: bool) -> tuple[Node | None, int]:
         before, (node,) = node, node.users
         kind = operator(node)
         if node.args and node.args[0] is not before:
-            return (None if kind else node), repeats
+            return None, repeats
         if kind in _ELEMENTS and (kind != "prelu" or not is_linear):
             continue
         if not is_linear and (kind in _POOLS or _is_mean_over_positions(node)):

@@ -99,6 +99,13 @@ def test_the_artifact_holds_what_was_learned(
     assert float((off <= 1).mean()) == 1.0
 
 
+def test_the_state_before_stays_as_it_was(networks: ModuleType, build: Callable[..., ModelState]) -> None:
+    network = networks.random(networks.Plain)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    build(network, weights={"bits": 4}, rounding=LEARN)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
 def test_layers_that_stay_float_are_not_touched(networks: ModuleType, build: Callable[..., ModelState]) -> None:
     network = networks.random(networks.Plain)
     name = next(name for name, part in network.named_modules() if isinstance(part, nn.Conv2d))

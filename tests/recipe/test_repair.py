@@ -1,0 +1,33 @@
+"""compress.quantize.repair and mixed: what may be said, and what does not fit."""
+
+from __future__ import annotations
+
+import pytest
+from edgewright.recipe.quantization import Quantize
+from edgewright.recipe.repair import EVERY
+from pydantic import ValidationError
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("auto", EVERY), ("smooth", ("smooth",)), (["correct-bias", "equalize"], ("correct-bias", "equalize"))],
+)
+def test_repairs_are_named_alone_or_together(said: object, meant: tuple[str, ...]) -> None:
+    assert Quantize.model_validate({"repair": said}).repair == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"repair": "everything"}, "equalize"),
+        ({"mode": "dynamic", "repair": "auto"}, "mode static or qat where there is repair"),
+        ({"mode": "qat", "repair": "auto"}, "no repair correct-bias"),
+        ({"mode": "qat", "mixed": {"drop_points": 1}}, "mode static where there is mixed"),
+        ({"mixed": {}}, "drop_points"),
+        ({"mixed": {"drop_points": -1}}, "greater than 0"),
+        ({"mixed": {"drop_points": 1, "most_layers": 0}}, "greater than or equal to 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(said: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Quantize.model_validate(said)
