@@ -66,6 +66,8 @@ def _has_trained_scales(state: ModelState) -> bool:
 
 
 def _has_quantize_nodes(state: ModelState) -> bool:
+    if state.attachments.get("stored_weights", {}).get("group"):
+        return True  # weights on grids of their groups, without nodes
     return state.program is not None and any("quantize_per" in str(node.target) for node in state.program.graph.nodes)
 
 

@@ -45,6 +45,8 @@ class Weights(Part):
 
     bits: int | None = Field(default=None, ge=2, le=8)
     granularity: Literal["per-channel", "per-tensor"] | None = None
+    group: int | None = Field(default=None, ge=2)
+    """Inputs that share a scale, of weights that are stored in four bits (mode weight-only)."""
 
 
 class Activations(Part):
@@ -85,7 +87,12 @@ class Quantize(Part):
     def _fits(self) -> Self:
         if self.precision == "float16" and self.mode not in (None, "weight-only"):
             raise ValueError(f"mode weight-only, or none, with precision float16 (not {self.mode})")
-        named = ("weights", "activations", "scales", "rounding", "repair", "mixed")
+        named: tuple[str, ...] = ("weights", "activations", "scales", "rounding", "repair", "mixed")
+        if self.weights.group is not None and self.mode != "weight-only":
+            raise ValueError("mode weight-only where there is weights.group")
+        if self.mode == "weight-only" and self.precision == "int8":
+            named = tuple(key for key in named if key != "weights")
+            self._check_stored()
         if not self.is_static and (found := [key for key in named if key in self.model_fields_set]):
             raise ValueError(f"precision int8 and mode static or qat where there is {' and '.join(found)}")
         if self.mode == "qat" and self.rounding.method != "nearest":
@@ -99,6 +106,14 @@ class Quantize(Part):
         if self.train is not None and self.mode != "qat":
             raise ValueError("mode qat where there is compress.quantize.train")
         return self
+
+    def _check_stored(self) -> None:
+        """Stored weights have eight bits, or four in groups: no runtime here reads others."""
+        bits = self.weights.bits or 8
+        if bits not in (4, 8):
+            raise ValueError(f"weights.bits 8, or 4 in groups, in mode weight-only: no runtime stores {bits}")
+        if bits == 8 and self.weights.group is not None:
+            raise ValueError("weights.bits 4 where there is weights.group")
 
     @property
     def is_static(self) -> bool:

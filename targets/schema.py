@@ -103,9 +103,20 @@ class StoredWeights(_Sourced):
 
     kernels: Names
     """Layers that take such weights (names of torch's ATen operators, without overload)."""
+    weight_bits: int = Field(default=8, ge=2, le=8)
+    """Weights lie in [-(2^(bits-1)-1), 2^(bits-1)-1]."""
     weight_granularity: Literal["per-channel", "per-tensor"]
     per_tensor_weights: Names = ()
     """Layers whose weights have one scale, whatever `weight_granularity` says."""
+
+
+class Groups(_Sourced):
+    """Matrix products whose weights of four bits have a scale for each group of neighbouring inputs."""
+
+    kernels: Names
+    """Layers that take such weights (names of torch's ATen operators, without overload)."""
+    sizes: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+    """How many inputs a group may have."""
 
 
 class Float16(_Sourced):
@@ -123,6 +134,8 @@ class Quantization(_Part):
     """Layers with int8 weights quantize their inputs while they run."""
     int8_weight_only: StoredWeights | None = None
     """Int8 weights are computed with as floats."""
+    int4_groups: Groups | None = None
+    """Weights of four bits, in groups, are computed with as floats."""
     float16: Float16 | None = None
 
 
