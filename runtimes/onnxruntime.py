@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -55,31 +55,18 @@ class OnnxEmitter:
         from .onnx_graph.coverage import coverage
         from .onnx_graph.export import exported, save
         from .onnx_graph.float_layers import keep_float_layers
-        from .onnx_graph.stored_weights import (
-            decode_at_load,
-            multiply_groups,
-            quantize_while_running,
-            store_halves,
-            without_dynamic_nodes,
-        )
+        from .onnx_graph.stored_weights import rewrite, without_dynamic_nodes
 
         if missing := self.needs - state.facts:
             raise StepError(f"{self.name}: needs '{', '.join(map(str, missing))}', which does not hold")
-        stored = state.attachments.get("stored_weights", {})
-        if stored.get("mode") == "dynamic":
-            state = replace(state, program=without_dynamic_nodes(state.exported_program()))
-        model = exported(state, notes, self.name)
+        model = exported(without_dynamic_nodes(state), notes, self.name)
         keep_float_layers(model)
-        if stored.get("mode") == "dynamic":
-            quantize_while_running(model)
-        elif stored:
-            multiply_groups(model, dict.fromkeys(stored["layers"], stored["group"]) if stored["group"] else {})
-            decode_at_load(model)
-        if "halved" in state.attachments:
-            store_halves(model)
         files = save(model, out / MODEL, self.external_above_bytes, self.name)
         macs, parameters = count(out / MODEL)
-        if ATTACHMENT in state.attachments and store_codebooks(model):
+        is_changed = rewrite(model, state)
+        if ATTACHMENT in state.attachments:
+            is_changed = bool(store_codebooks(model)) or is_changed
+        if is_changed:
             files = save(model, out / MODEL, self.external_above_bytes, self.name)
         total_bytes = sum((out / file).stat().st_size for file in files)
         return Emitted(MODEL, files, total_bytes, macs, parameters, coverage(out / MODEL))

@@ -29,7 +29,7 @@ INT8 = {
 """Layers in int8, and which of their inputs is the weight."""
 FLOAT = {
     **dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose"), 1),
-    **dict.fromkeys(("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Attention"), 1),
+    **dict.fromkeys(("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "MatMulNBits", "Attention"), 1),
 }
 """Layers in float, and which of their inputs is the weight."""
 SUFFIX = re.compile(r"(_token_\d+)+$|_nchwc$|/\w*Fusion\w*/?$")

@@ -10,27 +10,46 @@ wants them (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOpera
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx_ir
-    from torch.export import ExportedProgram
+
+    from ...ir.state import ModelState
 
 _CONTRIB = "com.microsoft"
 _LEAST_HALVES = 64
 """Values of a tensor from which on float16 saves more than the node that reads it takes."""
 
 
-def without_dynamic_nodes(program: ExportedProgram) -> ExportedProgram:
-    """The program without the nodes that fit a grid to a tensor while it runs: ONNX has one operator for the three."""
+def without_dynamic_nodes(state: ModelState) -> ModelState:
+    """The state without nodes that fit a grid to a tensor while it runs: ONNX has one operator for the three."""
     from ...ir.graph import editable, lifted
 
-    module = editable(program)
+    if state.attachments.get("stored_weights", {}).get("mode") != "dynamic":
+        return state
+    module = editable(state.exported_program())
     for node in list(module.graph.nodes):
         if str(node.target) == "quantized_decomposed.dequantize_per_tensor.tensor":
             node.replace_all_uses_with(node.args[0].args[0])
-    return lifted(module, program)
+    return replace(state, program=lifted(module, state.exported_program()))
+
+
+def rewrite(model: onnx_ir.Model, state: ModelState) -> bool:
+    """The model, as it was exported of the state, holds weights as the state wants them; whether that changed it."""
+    stored = state.attachments.get("stored_weights")
+    if stored is not None and stored["mode"] == "dynamic":
+        quantize_while_running(model)
+    elif stored is not None and stored["group"]:
+        multiply_groups(model, dict.fromkeys(stored["layers"], stored["group"]))
+    elif stored is not None:
+        decode_at_load(model)
+    is_halved = "halved" in state.attachments
+    if is_halved:
+        store_halves(model)
+    return stored is not None or is_halved
 
 
 def decode_at_load(model: onnx_ir.Model) -> None:

@@ -18,7 +18,7 @@ from edgewright.passes.fold_batchnorm import FoldBatchnorm
 from edgewright.passes.quantize_weights import QuantizeWeights
 from edgewright.passes.text import from_text, to_text
 from edgewright.recipe.schema import Recipe
-from edgewright.targets import Target, load_target
+from edgewright.targets import load_target
 from torch import nn
 
 TARGET = load_target("arm64-cortex-a72")
@@ -86,9 +86,9 @@ def test_what_the_recipe_keeps_stays_float(networks: ModuleType, quantized: Quan
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_target_that_lacks_the_mode_gets_a_skip_that_says_what_to_ask_for(
-    mode: str, target: Target, make_recipe: Callable[..., Recipe]
+    mode: str, make_recipe: Callable[..., Recipe]
 ) -> None:
-    skip = QuantizeWeights.for_target(target, make_recipe(compress={"quantize": {"mode": mode}}))
+    skip = QuantizeWeights.for_target(load_target("nvidia-rtx-ada"), make_recipe(compress={"quantize": {"mode": mode}}))
     assert isinstance(skip, Skip)
     assert "mode: static" in skip.why
     assert QuantizeWeights.for_target(TARGET, make_recipe(compress={"quantize": {}})) is None
@@ -107,3 +107,48 @@ def test_the_state_survives_the_disk_and_the_pass_its_text(
     step = QuantizeWeights.for_target(TARGET, make_recipe(compress={"quantize": {"mode": "dynamic"}}))
     assert isinstance(step, QuantizeWeights)
     assert from_text(to_text(step), (QuantizeWeights,)) == step
+
+
+def test_four_bits_lie_on_the_grids_of_their_groups(
+    make_recipe: Callable[..., Recipe], carry_out: Callable[..., ModelState]
+) -> None:
+    asked = {"mode": "weight-only", "weights": {"bits": 4, "group": 16}}
+    step = QuantizeWeights.for_target(load_target("x86-avx2"), make_recipe(compress={"quantize": asked}))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(768, 10))
+    before = network[1].weight.detach().clone()
+    state = carry_out(network, Export(), FoldBatchnorm(), step)
+    assert QUANTIZED in state.facts
+    parts = state.exported_program().state_dict["1.weight"].detach().reshape(10, 48, 16)
+    steps = before.reshape(10, 48, 16).abs().amax(-1, keepdim=True) / 7
+    integers = parts / steps
+    assert torch.allclose(integers, integers.round(), atol=1e-4)
+    assert (integers.abs().amax(-1) > 6.99).all()
+    assert ((parts - before.reshape(10, 48, 16)).abs() <= steps * 0.5001).all()
+    assert torch.equal(network[1].weight, before)
+    assert state.history[-1].notes[0] == "1 of 1 layers with weights of 4 bits in groups of 16"
+
+
+@pytest.mark.parametrize(
+    ("target", "group", "reason"),
+    [
+        ("arm64-cortex-a72", 32, "runtime reads none"),
+        ("x86-avx2", 48, "groups have 16 or 32 or 64 or 128 or 256 inputs, not 48"),
+    ],
+)
+def test_groups_that_a_target_has_not_are_skipped(
+    target: str, group: int, reason: str, make_recipe: Callable[..., Recipe]
+) -> None:
+    asked = {"mode": "weight-only", "weights": {"bits": 4, "group": group}}
+    skip = QuantizeWeights.for_target(load_target(target), make_recipe(compress={"quantize": asked}))
+    assert isinstance(skip, Skip)
+    assert reason in skip.why
+
+
+def test_groups_that_do_not_divide_are_refused(
+    make_recipe: Callable[..., Recipe], carry_out: Callable[..., ModelState]
+) -> None:
+    asked = {"mode": "weight-only", "weights": {"bits": 4, "group": 128}}
+    step = QuantizeWeights.for_target(load_target("x86-avx2"), make_recipe(compress={"quantize": asked}))
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(), nn.Linear(980, 10))
+    with pytest.raises(InputError, match=r"a size that divides the 980 inputs of 2 .* got 128"):
+        carry_out(network, Export(), FoldBatchnorm(), step)

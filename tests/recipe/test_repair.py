@@ -21,6 +21,10 @@ def test_repairs_are_named_alone_or_together(said: object, meant: tuple[str, ...
     [
         ({"repair": "everything"}, "equalize"),
         ({"mode": "dynamic", "repair": "auto"}, "mode static or qat where there is repair"),
+        ({"mode": "weight-only", "weights": {"bits": 5}}, "no runtime stores 5"),
+        ({"mode": "weight-only", "weights": {"group": 32}}, "weights.bits 4 where there is weights.group"),
+        ({"weights": {"bits": 4, "group": 32}}, "mode weight-only where there is weights.group"),
+        ({"mode": "dynamic", "weights": {"bits": 4}}, "mode static or qat where there is weights"),
         ({"mode": "qat", "repair": "auto"}, "no repair correct-bias"),
         ({"mode": "qat", "mixed": {"drop_points": 1}}, "mode static where there is mixed"),
         ({"mixed": {}}, "drop_points"),
