@@ -12,14 +12,13 @@ import typer
 
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX model, whoever made it.", show_default=False)],
-    target: Annotated[
-        str, typer.Option(metavar="TARGET", help="The GPU that it is meant for: a profile's name or its file.")
-    ],
+    target: Annotated[str, typer.Option(metavar="TARGET", help="What it is meant for: a profile's name or its file.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Say which layers of an ONNX model TensorRT would refuse, compute wrongly or run in float, and why.
+    """Say which layers of an ONNX model a target would refuse, compute wrongly or run in float, and why.
 
-    Neither a GPU nor TensorRT is needed: the rules are those that its parser and builder were seen to follow.
+    For GPUs by what TensorRT's parser and builder were seen to do; neither is needed. For x86 by what onnxruntime's
+    kernels do there: whether sums of 8-bit products saturate.
     Exit code: 1 where a finding is more than a note, else 0.
 
     Examples:
@@ -27,9 +26,10 @@ def command(
     \b
         edgewright lint model.onnx --target nvidia-rtx-ada
         edgewright lint model.onnx --target nvidia-jetson-orin --json
+        edgewright lint model.onnx --target x86-avx2
     """
     from ..pipeline.planning import resolve
-    from ..runtimes.onnx_graph.tensorrt_rules import lint
+    from ..runtimes.onnx_graph.lint import lint
 
     profile = resolve(target)
     findings = lint(model, profile)

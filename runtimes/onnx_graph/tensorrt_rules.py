@@ -77,7 +77,7 @@ def lint(path: Path, target: Target) -> tuple[Finding, ...]:
         known = ", ".join(entry.name for entry in every if entry.gpu is not None)
         other = f"{target.name}, whose runtime {target.runtime} has no rules here"
         raise InputError(Problem("lint", "--target", f"a target with a GPU: {known}, or a profile of your own", other))
-    graph = Graph(_read(path), path.parent)
+    graph = Graph(read(path), path.parent)
     found = list(_of_model(graph, target.gpu))
     for node in graph.nodes:
         found += _of_operator(graph, node)
@@ -91,7 +91,8 @@ def lint(path: Path, target: Target) -> tuple[Finding, ...]:
     return tuple(sorted(dict.fromkeys(found), key=lambda finding: order.index(finding.severity)))
 
 
-def _read(path: Path) -> onnx.ModelProto:
+def read(path: Path) -> onnx.ModelProto:
+    """The model with the shapes that can be inferred. InputError where the file holds none."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
