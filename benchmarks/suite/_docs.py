@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,11 @@ def fill_passes() -> None:
     PASSES.write_text(fill(PASSES.read_text(encoding="utf-8"), found["rows"], found["origin"]), encoding="utf-8")
 
 
-def _block(group: str, rows: Iterable[Row], where: Mapping[str, str]) -> str:
+def _block(group: str, rows: Sequence[Row], where: Mapping[str, str]) -> str:
     lines = [_line(row) for row in rows if row["group"] in (group, "references")]
+    if not any(row["group"] == group for row in rows):
+        told = f"Not measured yet: `python benchmarks/suite/techniques.py --only {group}`."
+        return f"<!-- figures: {group} -->\n{told}\n<!-- end of figures -->"
     told = f"ResNet20 for CIFAR-10, onnxruntime {where['onnxruntime']} on {where['cpu']}, {where['date']}"
     table = _measure.table(HEADERS, lines)
     return f"<!-- figures: {group} -->\n{table}\n\n({told}; `benchmarks/suite/techniques.py`.)\n<!-- end of figures -->"
