@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from edgewright.devices.local import LocalDevice
 from edgewright.ir.errors import InputError, StepError
 from edgewright.ir.facts import RECOVERED
 from edgewright.ir.state import ModelState
@@ -270,3 +271,19 @@ def test_a_fixed_batch_larger_than_the_calibration_set_is_filled_up(
     made = workshop(*overrides)
     state, _ = made.state(plan(made.recipe, target))
     assert state.attachments["ranges"]
+
+
+def test_a_pass_that_measures_has_the_device_in_its_key_and_a_score(
+    workshop: Make, target: Target, listener: Any
+) -> None:
+    without = workshop("compress.quantize.mixed.drop_points=50")
+    planned = plan(without.recipe, target)
+    whole = Workshop(without.recipe, without.store, listener, LocalDevice())
+    own, measured = (
+        dict(zip(["", *names(planned)], each.step_keys(planned), strict=True)) for each in (without, whole)
+    )
+    assert own["calibrate"] == measured["calibrate"]
+    assert own["choose-precision"] != measured["choose-precision"]
+    state, _ = whole.state(planned, target=target)
+    (record,) = (each for each in state.history if each.step.startswith("choose-precision"))
+    assert "points below float on" in record.notes[0]
