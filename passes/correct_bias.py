@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,7 +15,7 @@ from .calibrate import Calibrate
 from .contract import Context, Lossy, Numerics
 from .insert_quantization import InsertQuantization, floors_of, insert_activations
 from .samples import calibration_batches
-from .trial import LEAST_GAIN, Trial
+from .trial import Trial, asked_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,11 +51,8 @@ class CorrectBias:
 
     @classmethod
     def for_target(cls, target: Target, recipe: Recipe) -> Self | None:
-        asked = recipe.compress.quantize
-        calibrate, quantization = Calibrate.for_target(target, recipe), InsertQuantization.for_target(target, recipe)
-        if asked is None or "correct-bias" not in asked.repair or calibrate is None:
-            return None
-        return cls(calibrate, quantization) if isinstance(quantization, InsertQuantization) else None
+        found = asked_for("correct-bias", target, recipe)
+        return None if found is None else cls(*found)
 
     def run(self, state: ModelState, context: Context) -> ModelState:
         register_quantized_operators()
@@ -80,13 +77,7 @@ class CorrectBias:
                 advance(1, "")
         trial = Trial.of(state, context, self.calibrate, self.quantization)
         after = replace(state, program=with_tensors(program, biases))
-        before_db, after_db = trial.decibels(state), trial.decibels(after)
-        measured = f"the quantized outputs' signal over their error is {after_db:.1f} dB beside {before_db:.1f} without"
-        if after_db < before_db + LEAST_GAIN:
-            context.say(f"left as they were: {measured}")
-            return state
-        context.say(f"the biases of {len(biases)} of {len(placement.layers)} layers corrected: {measured}")
-        return after
+        return trial.better(state, after, f"the biases of {len(biases)} of {len(placement.layers)} layers corrected")
 
     def _rounded(self, state: ModelState) -> GraphModule:
         """The graph with rounded activations, and with rounded weights in place of its own."""
@@ -97,30 +88,15 @@ class CorrectBias:
         layers = [nodes[layer.node] for layer in placement.layers]
         steps = {layer.node: grids[placement.groups[layer.input]].scale for layer in placement.layers}
         floors = floors_of(module, layers, steps, insert.bias)
-        for name, values in _rounded_weights(module, layers, insert, state, floors).items():
-            set_tensor(module, name, values)
+        store = insert.store(module, state)
+        for node in layers:
+            stored: Any = node.args[1]
+            integers, scales = store.integers(node, floors[stored.target])
+            along = [-1 if index == channel_axis(node) else 1 for index in range(integers.dim())]
+            set_tensor(module, stored.target, integers * scales.reshape(along))
         insert_activations(module, placement, grids, insert.rules.integer_only)
         module.recompile()
         return module
-
-
-def _rounded_weights(
-    module: GraphModule,
-    layers: Sequence[Node],
-    insert: InsertQuantization,
-    state: ModelState,
-    floors: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
-    """Each weight on its grid, by its name."""
-    store, limit = insert.store(module, state), 2 ** (insert.weight_bits - 1) - 1
-    found = {}
-    for node in layers:
-        stored: Any = node.args[1]
-        weight, axis = tensor_of(module, stored).detach(), channel_axis(node)
-        along = [-1 if index == axis else 1 for index in range(weight.dim())]
-        scales = store.scales(node, floors[str(stored.target)]).reshape(along)
-        found[str(stored.target)] = (weight / scales).round().clamp(-limit, limit) * scales
-    return found
 
 
 def _own_biases(layers: Sequence[Node]) -> list[Node]:

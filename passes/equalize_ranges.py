@@ -13,7 +13,7 @@ from ..quantization.placement import layer_name
 from .calibrate import Calibrate
 from .contract import Close, Context, Numerics
 from .insert_quantization import InsertQuantization
-from .trial import LEAST_GAIN, Trial
+from .trial import Trial, asked_for
 
 if TYPE_CHECKING:
     from ..ir.state import ModelState
@@ -48,11 +48,8 @@ class EqualizeRanges:
 
     @classmethod
     def for_target(cls, target: Target, recipe: Recipe) -> Self | None:
-        asked = recipe.compress.quantize
-        calibrate, quantization = Calibrate.for_target(target, recipe), InsertQuantization.for_target(target, recipe)
-        if asked is None or "equalize" not in asked.repair or calibrate is None:
-            return None
-        return cls(calibrate, quantization) if isinstance(quantization, InsertQuantization) else None
+        found = asked_for("equalize", target, recipe)
+        return None if found is None else cls(*found)
 
     def run(self, state: ModelState, context: Context) -> ModelState:
         register_quantized_operators()
@@ -70,15 +67,11 @@ class EqualizeRanges:
                 break
         names = [f"{layer_name(pair.first)} and {layer_name(pair.second)}" for pair in pairs]
         after = replace(state, program=lifted(module, program))
-        trial = Trial.of(state, context, self.calibrate, self.quantization)
-        before_db, after_db = trial.decibels(state), trial.decibels(after)
-        measured = f"the quantized outputs' signal over their error is {after_db:.1f} dB beside {before_db:.1f} without"
         for kind, count in sorted(stops.items()):
             context.say(f"{kind} stands in the way behind {count} layers")
-        if after_db < before_db + LEAST_GAIN:
-            context.say(f"left as it was: {measured}")
+        trial = Trial.of(state, context, self.calibrate, self.quantization)
+        if trial.better(state, after, f"{len(pairs)} pairs of layers equalized") is state:
             return state
-        context.say(f"{len(pairs)} pairs of layers equalized: {measured}")
         factor, name = max(zip(largest.values(), names, strict=True))
         context.say(f"the largest factor, {factor:.3g}, is between {name}")
         return after

@@ -13,7 +13,7 @@ from ..quantization import rescaling
 from .calibrate import Calibrate
 from .contract import Close, Context, Numerics
 from .insert_quantization import InsertQuantization
-from .trial import LEAST_GAIN, Trial
+from .trial import Trial, asked_for, is_better
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,11 +50,8 @@ class ScaleActivations:
 
     @classmethod
     def for_target(cls, target: Target, recipe: Recipe) -> Self | None:
-        asked = recipe.compress.quantize
-        calibrate, quantization = Calibrate.for_target(target, recipe), InsertQuantization.for_target(target, recipe)
-        if asked is None or "smooth" not in asked.repair or calibrate is None:
-            return None
-        return cls(calibrate, quantization) if isinstance(quantization, InsertQuantization) else None
+        found = asked_for("smooth", target, recipe)
+        return None if found is None else cls(*found)
 
     def run(self, state: ModelState, context: Context) -> ModelState:
         register_quantized_operators()
@@ -76,7 +73,7 @@ class ScaleActivations:
         told = ", ".join(f"{strength:g}: {decibels:.1f}" for strength, (decibels, _) in found.items())
         context.say(f"signal over error of the quantized outputs in dB, by strength: {told}")
         best = max(found, key=lambda strength: found[strength][0])
-        if found[best][0] < found[0.0][0] + LEAST_GAIN:
+        if not is_better(found[best][0], found[0.0][0]):
             context.say("left as it was")
             return state
         context.say(f"{count} layer normalizations scaled with strength {best:g}")

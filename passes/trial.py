@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..ir.progress import Silent
+from .calibrate import Calibrate
+from .insert_quantization import InsertQuantization
 from .samples import calibration_batches
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..ir.state import ModelState
-    from .calibrate import Calibrate
+    from ..recipe.schema import Recipe
+    from ..targets import Target
     from .contract import Context
-    from .insert_quantization import InsertQuantization
 
 LEAST_GAIN = 0.1
 """Decibels: a repair that gains less than this is left out."""
 _JUDGED = 64
+
+
+def asked_for(repair: str, target: Target, recipe: Recipe) -> tuple[Calibrate, InsertQuantization] | None:
+    """What a repair will be judged by, as the plan has it; None where the recipe does not ask for that repair."""
+    asked = recipe.compress.quantize
+    calibrate, quantization = Calibrate.for_target(target, recipe), InsertQuantization.for_target(target, recipe)
+    if asked is None or repair not in asked.repair or calibrate is None:
+        return None
+    return (calibrate, quantization) if isinstance(quantization, InsertQuantization) else None
+
+
+def is_better(after: float, before: float) -> bool:
+    """Whether so many dB are worth a repair; never where both are lost in values that are not finite."""
+    return after > before and after >= before + LEAST_GAIN
 
 
 @dataclass
@@ -31,6 +47,7 @@ class Trial:
     quantization: InsertQuantization
     context: Context
     batches: Sequence[tuple[Tensor, ...]]
+    say: Callable[[str], None]
     float_outputs: Sequence[Tensor] = field(default=())
 
     @classmethod
@@ -38,7 +55,7 @@ class Trial:
         """A trial whose reference is the state as it is."""
         quiet = replace(context, say=lambda text: None, progress=Silent())
         batches = [batch.inputs for batch in calibration_batches(state, context, _JUDGED)]
-        trial = cls(calibrate, replace(quantization, allow_float=True), quiet, batches)
+        trial = cls(calibrate, replace(quantization, allow_float=True), quiet, batches, context.say)
         trial.float_outputs = trial.outputs(state)
         return trial
 
@@ -48,6 +65,14 @@ class Trial:
             state = self.calibrate.run(state, self.context)
         outputs = self.outputs(self.quantization.run(state, self.context))
         return sqnr(self.float_outputs, outputs)
+
+    def better(self, before: ModelState, after: ModelState, done: str) -> ModelState:
+        """Whichever of the two is nearer to float once it is quantized; the history says what was `done`, and why."""
+        old, new = self.decibels(before), self.decibels(after)
+        kept = is_better(new, old)
+        outcome = done if kept else "left as it was"
+        self.say(f"{outcome}: the quantized outputs' signal over their error is {new:.1f} dB beside {old:.1f} without")
+        return after if kept else before
 
     def outputs(self, state: ModelState) -> list[Tensor]:
         """All outputs (N, ...) of the state, one after the other for each batch."""

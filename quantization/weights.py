@@ -46,13 +46,17 @@ class WeightStore:
 
         axis, name = channel_axis(node), str(node.args[1].target)  # type: ignore[union-attr]
         if name not in self._stored:
-            weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
-            scales = self.scales(node, floor)
-            along = [-1 if index == axis else 1 for index in range(weight.dim())]
-            values = (weight / scales.reshape(along)).round().clamp(-self._limit, self._limit).to(torch.int8)
-            self._stored[name] = self._store(name, "weight", values, scales)
+            integers, scales = self.integers(node, floor)
+            self._stored[name] = self._store(name, "weight", integers.to(torch.int8), scales)
         stored = self._stored[name]
         return self._dequantize(stored, axis, self._limit, torch.int8), self._module.get_buffer(stored[1])
+
+    def integers(self, node: Node, floor: Tensor) -> tuple[Tensor, Tensor]:
+        """The layer's weights as whole numbers, held as floats, and the scale (C,) of each channel."""
+        weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
+        scales = self.scales(node, floor)
+        along = [-1 if index == channel_axis(node) else 1 for index in range(weight.dim())]
+        return (weight / scales.reshape(along)).round().clamp(-self._limit, self._limit), scales
 
     def scales(self, node: Node, floor: Tensor) -> Tensor:
         """The scale (C,) of each channel of the layer's weights, never below `floor` (C,)."""

@@ -67,7 +67,7 @@ def test_layers_without_a_bias_are_told_of(built: Callable[..., ModelState]) -> 
 def test_what_gains_nothing_is_left_out(built: Callable[..., ModelState]) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten())
     state = built(network, last="correct-bias", repair="correct-bias")
-    assert state.history[-1].notes[0].startswith("left as they were: the quantized outputs' signal")
+    assert state.history[-1].notes[0].startswith("left as it was: the quantized outputs' signal")
 
 
 def test_nothing_is_corrected_that_was_not_asked_for(make_recipe: Callable[..., Recipe]) -> None:

@@ -14,7 +14,7 @@ from edgewright.passes.calibrate import Calibrate
 from edgewright.passes.export import Export
 from edgewright.passes.fold_batchnorm import FoldBatchnorm
 from edgewright.passes.insert_quantization import InsertQuantization
-from edgewright.passes.trial import Trial, sqnr
+from edgewright.passes.trial import Trial, is_better, sqnr
 from edgewright.recipe.schema import Recipe
 from edgewright.targets import load_target
 
@@ -26,6 +26,14 @@ def test_sqnr_by_hand() -> None:
     assert sqnr(wanted, found) == pytest.approx(20)
     assert sqnr(wanted, wanted) == math.inf
     assert sqnr(wanted, [torch.tensor([math.nan, 4.0])]) == -math.inf
+
+
+def test_a_repair_has_to_gain_something() -> None:
+    assert is_better(20.2, 20.0)
+    assert not is_better(20.05, 20.0)
+    assert not is_better(-math.inf, -math.inf)
+    assert not is_better(math.inf, math.inf)
+    assert is_better(1.0, -math.inf)
 
 
 def test_it_tells_what_the_build_would_make(
