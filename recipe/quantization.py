@@ -93,7 +93,9 @@ class Quantize(Part):
         if self.mode == "weight-only" and self.precision == "int8":
             named = tuple(key for key in named if key != "weights")
             self._check_stored()
-        if not self.is_static and (found := [key for key in named if key in self.model_fields_set]):
+        if not self.is_static and (
+            found := [key for key in named if getattr(self, key) != type(self).model_fields[key].default]
+        ):
             raise ValueError(f"precision int8 and mode static or qat where there is {' and '.join(found)}")
         if self.mode == "qat" and self.rounding.method != "nearest":
             raise ValueError("rounding nearest in mode qat, whose training moves weights to where rounding is right")

@@ -35,3 +35,19 @@ def test_repairs_are_named_alone_or_together(said: object, meant: tuple[str, ...
 def test_what_does_not_fit_is_refused(said: dict[str, object], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Quantize.model_validate(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"mode": "dynamic"},
+        {"mode": "weight-only", "weights": {"bits": 4, "group": 32}},
+        {"precision": "float16"},
+        {"mode": "qat"},
+        {"repair": "auto", "mixed": {"drop_points": 1}, "rounding": "adaround"},
+    ],
+)
+def test_what_a_build_remembers_of_it_can_be_read_again(said: dict[str, object]) -> None:
+    """A record names every key, those too that the recipe left as they were."""
+    asked = Quantize.model_validate(said)
+    assert Quantize.model_validate(asked.model_dump(mode="json", exclude_none=True)) == asked
