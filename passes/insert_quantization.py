@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FLOAT_LAYERS = "float_layers"
 """The attachment that names the modules which mixed precision keeps in float."""
+_CHOSEN = "mixed precision keeps it in float"
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,10 @@ class InsertQuantization:
     def placement(self, module: GraphModule, state: ModelState) -> Placement:
         """Where quantization goes; layers stay float that the recipe names, or that mixed precision chose."""
         refuse_unknown(module, self.keep_float)
-        return place(module.graph, self.rules, (*self.keep_float, *state.attachments.get(FLOAT_LAYERS, ())))
+        chosen = state.attachments.get(FLOAT_LAYERS, ())
+        found = place(module.graph, self.rules, (*self.keep_float, *chosen))
+        told = {name: _CHOSEN if name in chosen else why for name, why in found.left_float.items()}
+        return replace(found, left_float=told)
 
     def store(self, module: GraphModule, state: ModelState) -> WeightStore:
         """What gives the module's weights their integers and scales."""
