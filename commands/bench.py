@@ -14,20 +14,31 @@ from ..ir.errors import InputError, Problem
 def command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact's folder.", show_default=False)],
     against: Annotated[
-        Path | None, typer.Option(metavar="ARTIFACT", help="Another artifact, timed in turns with the first.")
+        Path | None,
+        typer.Option("--against", metavar="ARTIFACT", help="Another artifact, timed in turns with the first."),
     ] = None,
-    on: Annotated[str, typer.Option(metavar="DEVICE", help="Where to run it (edgewright devices).")] = "local",
+    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="Where to run it (edgewright devices).")] = "local",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, metavar="COUNT", help="Threads of the runtime (default: what the artifact was built for)."),
+        typer.Option(
+            "--threads",
+            min=1,
+            metavar="COUNT",
+            help="Threads of the runtime (default: what the artifact was built for).",
+        ),
     ] = None,
     batch: Annotated[
         str,
-        typer.Option(metavar="COUNT,...", help="Samples in one inference, each of these in turn; of an open batch."),
+        typer.Option(
+            "--batch", metavar="COUNT,...", help="Samples in one inference, each of these in turn; of an open batch."
+        ),
     ] = "",
     cuda_graph: Annotated[
         bool | None,
-        typer.Option(help="TensorRT: the engine as one CUDA graph, or launched kernel by kernel (default: both)."),
+        typer.Option(
+            "--cuda-graph/--no-cuda-graph",
+            help="TensorRT: the engine as one CUDA graph, or launched kernel by kernel (default: both).",
+        ),
     ] = None,
     events: Annotated[
         bool, typer.Option("--events", help="TensorRT: the engine alone too, by CUDA events, without the copies.")

@@ -18,17 +18,21 @@ def command(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TARGET", help="A profile's name, its file, or host; may be repeated (default: the recipe's)."
+            "--target",
+            metavar="TARGET",
+            help="A profile's name, its file, or host; may be repeated (default: the recipe's).",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where artifacts go: DIR/TARGET.")] = Path("out"),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where artifacts go: DIR/TARGET.")] = Path("out"),
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; may be repeated."),
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder)."),
+        typer.Option(
+            "--cache", metavar="DIR", help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder)."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:

@@ -24,15 +24,19 @@ def command(
     action: Annotated[Action, typer.Argument(metavar="ACTION", help="What to do: show or prune.")] = Action.show,
     days: Annotated[
         float | None,
-        typer.Option(min=0, metavar="DAYS", help="prune: remove what was not used for so long (default 30)."),
+        typer.Option("--days", min=0, metavar="DAYS", help="prune: remove what was not used for so long (default 30)."),
     ] = None,
     keep_mib: Annotated[
         float | None,
-        typer.Option(min=0, metavar="MIB", help="prune: then remove the longest unused until no more is left."),
+        typer.Option(
+            "--keep-mib", min=0, metavar="MIB", help="prune: then remove the longest unused until no more is left."
+        ),
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder)."),
+        typer.Option(
+            "--cache", metavar="DIR", help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder)."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:

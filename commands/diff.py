@@ -13,11 +13,16 @@ def command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact's folder.", show_default=False)],
     against: Annotated[
         Path | None,
-        typer.Option(metavar="ARTIFACT", help="What it is held against (default: its own float baseline)."),
+        typer.Option(
+            "--against", metavar="ARTIFACT", help="What it is held against (default: its own float baseline)."
+        ),
     ] = None,
-    on: Annotated[str, typer.Option(metavar="DEVICE", help="Where to run them (edgewright devices).")] = "local",
+    on: Annotated[
+        str, typer.Option("--on", metavar="DEVICE", help="Where to run them (edgewright devices).")
+    ] = "local",
     samples: Annotated[
-        int | None, typer.Option(min=1, metavar="COUNT", help="How many of the golden inputs (default: all).")
+        int | None,
+        typer.Option("--samples", min=1, metavar="COUNT", help="How many of the golden inputs (default: all)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:

@@ -17,6 +17,7 @@ def command(
     recipe: Annotated[
         Path | None,
         typer.Option(
+            "--recipe",
             metavar="RECIPE",
             help="The recipe that it was built from, where the cache does not remember.",
             show_default=False,
@@ -24,7 +25,9 @@ def command(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(metavar="TARGET", help="With --recipe: the profile (default: the artifact's, by its name)."),
+        typer.Option(
+            "--target", metavar="TARGET", help="With --recipe: the profile (default: the artifact's, by its name)."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -32,7 +35,9 @@ def command(
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder)."),
+        typer.Option(
+            "--cache", metavar="DIR", help="The step cache (default: $EDGEWRIGHT_CACHE or the user's cache folder)."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:

@@ -12,7 +12,9 @@ import typer
 
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX model, whoever made it.", show_default=False)],
-    target: Annotated[str, typer.Option(metavar="TARGET", help="What it is meant for: a profile's name or its file.")],
+    target: Annotated[
+        str, typer.Option("--target", metavar="TARGET", help="What it is meant for: a profile's name or its file.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Say which layers of an ONNX model a target would refuse, compute wrongly or run in float, and why.

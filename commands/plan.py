@@ -14,7 +14,9 @@ def command(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TARGET", help="A profile's name, its file, or host; may be repeated (default: the recipe's)."
+            "--target",
+            metavar="TARGET",
+            help="A profile's name, its file, or host; may be repeated (default: the recipe's).",
         ),
     ] = None,
     set_: Annotated[

@@ -11,12 +11,19 @@ import typer
 
 def command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact's folder.", show_default=False)],
-    on: Annotated[str, typer.Option(metavar="DEVICE", help="Where to run it (edgewright devices).")] = "local",
+    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="Where to run it (edgewright devices).")] = "local",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, metavar="COUNT", help="Threads of the runtime (default: what the artifact was built for)."),
+        typer.Option(
+            "--threads",
+            min=1,
+            metavar="COUNT",
+            help="Threads of the runtime (default: what the artifact was built for).",
+        ),
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, metavar="COUNT", help="How many inferences are profiled.")] = 300,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, metavar="COUNT", help="How many inferences are profiled.")
+    ] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Run an artifact with its runtime's profiler on and show what each operator takes, and its share of all.

@@ -33,7 +33,8 @@ def command(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="probe: write a new file instead of to standard output.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="probe: write a new file instead of to standard output."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="list, show: one JSON document on standard output.")] = False,
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 
 def command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact's folder.", show_default=False)],
-    on: Annotated[str, typer.Option(metavar="DEVICE", help="Where to run it (edgewright devices).")] = "local",
+    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="Where to run it (edgewright devices).")] = "local",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Check every file's hash, load the artifact in its runtime and compare its outputs with the golden vectors.

@@ -55,6 +55,7 @@ class Run:
         self.module: nn.Module
         if self.accelerator.device.type == "cpu":
             lay_channels_last(module, lambda: next(iter(training.batches(_TRIED, limit=_TRIED))).inputs)
+        module.to(self.accelerator.device)  # accelerate moves no module that it has prepared for an earlier run
         prepare: Any = self.accelerator.prepare
         self.module, self.optimizer = prepare(module, optimizer_for(module, options, objective.helpers))
         self.constraints = Constraints(module, masked, shared)

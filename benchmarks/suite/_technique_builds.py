@@ -39,6 +39,8 @@ class Made:
     minutes: float
     cpu_minutes: float
     cpu: str
+    gpu: str = ""
+    """What it was trained on, where that is a GPU."""
 
     @property
     def predictions(self) -> _measure.Numbers:
@@ -93,6 +95,7 @@ def make(row: Row, seed: int, options: Options) -> Made:
         minutes=minutes,
         cpu_minutes=cpu_minutes,
         cpu=_measure.origin()["cpu"],
+        gpu=_gpu() if row.is_trained else "",
     )
     partial = folder / "made.partial"
     partial.write_text(json.dumps(asdict(found)))
@@ -172,6 +175,13 @@ def _accuracy(module: Any, options: Options) -> float:
         for images, labels in samples.arrays(BATCH, min(JUDGED, options.images)):
             hits.append(module(torch.from_numpy(images)).argmax(1).numpy() == labels)
     return float(np.mean(np.concatenate(hits)))
+
+
+def _gpu() -> str:
+    """The GPU that passes train on here; empty where there is none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
 def _macs(module: Any) -> float:

@@ -44,7 +44,7 @@ def write(found: Mapping[Row, Sequence[int]], options: Options, *, quick: bool) 
         f"On {options.images} test images; rows train on 10,000 images, on {options.target}'s terms. Top-1 is that of"
         " the artifact in onnxruntime (untrained: of the network in torch, right before it was trained). Flips are"
         " beside the float network's answers, MACs its share; latency in one thread, in turns, with the 95 % interval"
-        " of the ratio; minutes are those of one build in one thread.",
+        " of the ratio; minutes are those of one build in one thread, on a processor unless a GPU is named.",
         _table(lines),
         "What may be said of rows beside each other (points of top-1):",
         _measure.table(["what", "found", "verdict"], claims(lines)),
@@ -155,7 +155,14 @@ def _against(line: Line, whole: Line, other: Line) -> str:
 
 
 def _minutes(line: Line) -> str:
-    return f"{max(one.cpu_minutes for one in line.made):.0f} CPU minutes"
+    slow = [one.cpu_minutes for one in line.made if not one.gpu]
+    return f"{max(slow):.0f} CPU minutes" if slow else f"trained on {line.made[0].gpu}"
+
+
+def _taken(line: Line) -> str:
+    """Minutes of one build: those on a processor where there are any, and else with the GPU's name."""
+    slow = [one.minutes for one in line.made if not one.gpu]
+    return f"{np.mean(slow or [one.minutes for one in line.made]):.1f}{'' if slow else f' ({line.made[0].gpu})'}"
 
 
 def _speed(one: Line, other: Line) -> str:
@@ -181,7 +188,7 @@ def _table(lines: Lines) -> str:
             f"{line.made[0].compressed_kib:.0f}",
             f"{np.median(line.times) / 1e6:.3f}",
             _speed(line, _whole(line, lines)),
-            f"{np.mean([one.minutes for one in line.made]):.1f}",
+            _taken(line),
         ]
         written.append([f"{line.row.group}: {line.row.name}", *figures])
     return _measure.table([*HEADERS, *MORE_HEADERS], written)
@@ -205,5 +212,5 @@ def _stored(line: Line, lines: Lines) -> dict[str, Any]:
         "of_float_ms": _measure.ratio(line.times, whole.times),
         "minutes": [one.minutes for one in line.made],
         "cpu_minutes": [one.cpu_minutes for one in line.made],
-        "trained_on": sorted({one.cpu for one in line.made}),
+        "trained_on": sorted({one.gpu or one.cpu for one in line.made}),
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.accelerator import Accelerator
 from edgewright.ir.errors import InputError, StepError
 from edgewright.recipe.datasets import Data
 from edgewright.training.held_out import parts_of
@@ -167,6 +168,23 @@ def test_a_loss_that_stops_being_finite_leaves_the_best_weights(trained: Any) ->
     assert not module.training
 
 
+class Moved(nn.Linear):
+    """Writes down where it is moved to."""
+
+    def to(self, *arguments: Any, **more: Any) -> Any:
+        self.places = [*getattr(self, "places", []), *arguments]
+        return super().to(*arguments, **more)
+
+
+def test_a_network_goes_to_the_device_for_each_of_its_trainings(trained: Any) -> None:
+    module = Moved(8, 4)
+    for scratch in ("first", "second"):
+        module.places: list[Any] = []  # type: ignore[misc]
+        trained(module, OPTIONS, scratch=scratch)
+        *before, _home = module.places
+        assert Accelerator().device in before
+
+
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
 
@@ -182,6 +200,15 @@ def test_a_gpu_trains_in_every_precision_and_hands_the_network_back(precision: A
     second, again = trained(drawing(), options, scratch="second")
     assert second == first
     assert same(again, weights)
+
+
+@ON_A_GPU
+def test_a_network_is_trained_on_a_gpu_again_and_again(trained: Any) -> None:
+    module = drawing()
+    for scratch in ("first", "second"):
+        result, weights = trained(module, OPTIONS, scratch=scratch)
+        assert result.epochs_run == OPTIONS.epochs
+        assert {tensor.device.type for tensor in weights.values()} == {"cpu"}
 
 
 @ON_A_GPU
