@@ -20,10 +20,11 @@ class Samples:
     """One split of the CIFAR-10 copies: bytes in memory, float batches made when they are asked for.
 
     With `augmented`, each image is shifted by up to four pixels and mirrored at random, by torch's global generator.
+    With `mixed`, the images of a batch are then mixed in pairs, for teachers that say what they show: see `_mixed`.
     """
 
-    def __init__(self, data: Path, split: str, *, augmented: bool = False) -> None:
-        self.name, self.augmented = split, augmented
+    def __init__(self, data: Path, split: str, *, augmented: bool = False, mixed: bool = False) -> None:
+        self.name, self.augmented, self.mixed = split, augmented, mixed
         with np.load(data / "cifar10" / f"cifar10_{split}_jpeg_10k.npz") as archive:
             self.images, self.labels = archive["x"], archive["y"].astype(np.int64)
 
@@ -33,7 +34,7 @@ class Samples:
     def subset(self, indices: Sequence[int]) -> Self:
         """The samples of these indices alone, in this order."""
         chosen = object.__new__(type(self))
-        chosen.name, chosen.augmented = self.name, self.augmented
+        chosen.name, chosen.augmented, chosen.mixed = self.name, self.augmented, self.mixed
         chosen.images, chosen.labels = self.images[list(indices)], self.labels[list(indices)]
         return chosen
 
@@ -43,7 +44,8 @@ class Samples:
             stop = min(start + size, limit)
             images = _augmented(self.images[start:stop]) if self.augmented else self.images[start:stop]
             scaled = (images.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(DEVIATION)
-            yield np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)), self.labels[start:stop]
+            batch = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+            yield _mixed(batch) if self.mixed else batch, self.labels[start:stop]
 
     def batches(self, size: int, *, limit: int | None = None, order_seed: int | None = None) -> Iterator[Any]:
         """The same as tensors, as edgewright's passes read a split."""
@@ -102,3 +104,20 @@ def _augmented(images: Images) -> Images:
     rows, columns = corners[:, :1] + place, corners[:, 1:] + place
     columns[mirrored] = columns[mirrored][:, ::-1]
     return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _mixed(images: Images) -> Images:
+    """(N, 3, 32, 32) images, each with a part of the one before it, laid over it or in a square, by torch's generator.
+
+    The part is drawn evenly from 0 to 1 (Zhang et al. 2018, "mixup", arXiv:1710.09412; Yun et al. 2019, "CutMix",
+    arXiv:1905.04899; both with alpha 1), and so is which of the two it is.
+    """
+    import torch
+
+    count, side = len(images), images.shape[-1]
+    others, place = np.roll(images, 1, 0), np.arange(side) + 0.5
+    draws = torch.rand((4, count, 1, 1, 1)).numpy()
+    part, squares = draws[0], draws[3] < 0.5
+    half, rows, columns = side * np.sqrt(part) / 2, side * draws[1], side * draws[2]
+    inside = (np.abs(place[:, None] - rows) < half) & (np.abs(place - columns) < half)
+    return np.where(squares, np.where(inside, others, images), (1 - part) * images + part * others)

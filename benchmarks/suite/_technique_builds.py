@@ -17,7 +17,7 @@ import _cifar
 import _measure
 import _self_trained
 import numpy as np
-from _technique_rows import RESNET56, WIDE, Row
+from _technique_rows import WIDE, Row
 
 KEPT = _measure.OUT / "techniques"
 BATCH, JUDGED = 500, 5000
@@ -62,7 +62,7 @@ class Options:
 def folder_of(row: Row, seed: int, options: Options) -> Path:
     """Where the row's artifact and figures of that seed are kept."""
     asked = [row.compress, row.network, row.weight_bits, options.target]
-    asked += [options.images, options.train_images, options.epochs]
+    asked += [options.images, options.train_images, options.epochs, *(["mixed"] if row.is_mixed else [])]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
     return KEPT / f"{row.group}-{row.name}".translate(SLUG) / f"{key}-{seed}"
 
@@ -155,7 +155,8 @@ def _context(row: Row, seed: int, options: Options, scratch: Path) -> Any:
     from edgewright.passes.contract import Context
 
     scratch.mkdir(parents=True, exist_ok=True)
-    plain, augmented = (_cifar.Samples(options.data, "train", augmented=which) for which in (False, True))
+    plain = _cifar.Samples(options.data, "train")
+    augmented = _cifar.Samples(options.data, "train", augmented=True, mixed=row.is_mixed)
     return Context(
         data=_cifar.Splits(plain, train=augmented.subset(range(options.train_images))),  # type: ignore[arg-type]
         task="classification",
@@ -163,7 +164,7 @@ def _context(row: Row, seed: int, options: Options, scratch: Path) -> Any:
         scratch=scratch,
         say=lambda text: None,
         original=lambda: network(row.network, options),
-        other=lambda other: network(RESNET56, options),
+        other=lambda other: network(Path(str(other.weights)).stem, options),
     )
 
 

@@ -30,6 +30,8 @@ class Row:
     weight_bits: int | None = None
     is_trained: bool = True
     """Whether the seed says anything."""
+    is_mixed: bool = False
+    """Whether it trains on images that are mixed in pairs, of which only a teacher knows what they show."""
 
 
 @functools.cache
@@ -110,7 +112,7 @@ def rounding() -> list[Row]:
 
 def mixes() -> list[Row]:
     """Several at once, with more training: what a user would build."""
-    long = {"epochs": 40, "alpha": 0.9}
+    long, mixed = {"epochs": 40, "alpha": 0.9}, {"epochs": 40, "alpha": 1.0}
     trained = {"quantize": {"mode": "qat", "train": {"epochs": 1, "learning_rate": QAT_RATES[7], "distill": {}}}}
     return [
         Row(MIXES, "half the channels, taught for long", _taught({**HALF, "criterion": "l2"}, long)),
@@ -118,6 +120,7 @@ def mixes() -> list[Row]:
         Row(MIXES, "a third of the channels, taught for long", _taught({"flops": 0.33, "criterion": "l2"}, long)),
         Row(MIXES, "half the blocks, taught for long", _taught({**HALF, "granularity": "block"}, long)),
         Row(MIXES, "three blocks, taught for long", _taught({"blocks": 3, "granularity": "block"}, long)),
+        Row(MIXES, "half the channels, mixed images", _taught({**HALF, "criterion": "l2"}, mixed), is_mixed=True),
     ]
 
 
@@ -125,11 +128,22 @@ def larger() -> list[Row]:
     """A network with something to remove, which the script trains itself, and one whose paper bar is known."""
     long = {"epochs": 40, "alpha": 0.9}
     published = {"flops": 1 - 1 / 2.13, "criterion": "l2"}
+    mixed = {"epochs": 40, "alpha": 1.0, "teacher": {"source": "resnet_cifar.py:resnet20", "weights": f"{RESNET20}.pt"}}
     return [
         Row(LARGER, "wide, float32", {}, WIDE, is_trained=False),
         Row(LARGER, "wide, INT8", {"quantize": {}}, WIDE, is_trained=False),
         Row(LARGER, "wide, 70 % of its MACs", _taught({"flops": 0.7, "criterion": "l2"}, long), WIDE),
         Row(LARGER, "wide, 80 % of its MACs", _taught({"flops": 0.8, "criterion": "l2"}, long), WIDE),
+        *(
+            Row(
+                LARGER,
+                f"wide, {part:.0%} of its MACs, mixed images, by ResNet20".replace("%", " %"),
+                _taught({"flops": part, "criterion": "l2"}, mixed),
+                WIDE,
+                is_mixed=True,
+            )
+            for part in (0.8, 0.85)
+        ),
         Row(LARGER, "ResNet56, float32, trained on as the next", {"recover": {**TRAIN, "epochs": 20}}, RESNET56),
         Row(LARGER, "ResNet56, 2.13 times fewer MACs", _taught(published, {"epochs": 20}), RESNET56),
     ]
