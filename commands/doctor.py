@@ -91,14 +91,13 @@ def _tensorrt() -> list[Finding]:
 
     judge = _version(verdict.PACKAGES[0]) if verdict.is_installed() else None
     said = None if judge is None else f"TensorRT for RTX {judge}: parses and builds, with no GPU"
-    gpus = ", ".join(map(str, graphics())) or None
-    libraries = f" with {host.libraries()[0]}" if gpus and host.libraries() else ""
+    lacks = host.why_not()
     return [
         Finding("tensorrt builder", said, f"{verdict.HOW}: models for NVIDIA GPUs are checked by rules alone"),
         Finding(
             "tensorrt engines",
-            f"{gpus}{libraries}" if libraries else None,
-            f"{'TensorRT' if gpus else 'an NVIDIA GPU'}: onnxruntime proves artifacts as reference, nothing is timed",
+            None if lacks else f"{', '.join(map(str, graphics()))} with {host.libraries()[0]}",
+            f"{lacks}: onnxruntime proves artifacts as reference, nothing is timed",
         ),
     ]
 

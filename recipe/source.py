@@ -112,13 +112,14 @@ def _user_code(recipe: Recipe, key: str, expected: str) -> AbstractContextManage
 def _read_program(path: Path, where: str) -> nn.Module:
     """The module of a .pt2 archive. Archives that would run a pickle when they are read are refused."""
     import torch
-    from torch.export.pt2_archive.constants import CUSTOM_OBJ_FILENAME_PREFIX, OPAQUE_OBJ_FILENAME_PREFIX
+    from torch.export.pt2_archive import constants
 
+    opaque = getattr(constants, "OPAQUE_OBJ_FILENAME_PREFIX", "opaque_obj_")  # torch has it since 2.12
+    pickled = (constants.CUSTOM_OBJ_FILENAME_PREFIX, opaque)
     try:
         with zipfile.ZipFile(path) as archive:
             names = [Path(name).name for name in archive.namelist()]
-        objects = [name for name in names if name.startswith((CUSTOM_OBJ_FILENAME_PREFIX, OPAQUE_OBJ_FILENAME_PREFIX))]
-        if objects:
+        if any(name.startswith(pickled) for name in names):
             found = f"'{path.name}', which holds pickled objects; nothing of it was run"
             raise InputError(Problem(where, _KEY, "an exported program of tensors alone", found))
         with _tensors_only():

@@ -37,7 +37,7 @@ class Objective(Protocol):
         ...
 
     def start(self, device: object) -> None:
-        """What the objective holds lies on the device."""
+        """What the objective holds lies on the device: before a run, and where it was before after one."""
         ...
 
     def loss(self, network: Network, batch: Batch, samples: Sequence[int]) -> Tensor:

@@ -145,6 +145,7 @@ class Run:
         self.constraints.apply()  # an average of equal weights may differ in its last bit
         lay_contiguous(self.module)
         self.module.to(self.home).eval()
+        self.objective.start(self.home)
         for parameter in self.module.parameters():
             parameter.grad = None
 

@@ -50,11 +50,8 @@ def missing() -> str:
     """What this machine lacks; empty where it has a GPU and TensorRT."""
     from edgewright.runtimes.tensorrt_build import host
 
-    if host.can_run():
-        return ""
-    lacks = [] if host.graphics() else ["no NVIDIA GPU is here"]
-    lacks += [] if host.libraries() else ["TensorRT is not installed (edgewright doctor says how it is)"]
-    return "; ".join(lacks)
+    lacks = host.why_not()
+    return f"this machine lacks {lacks} (edgewright doctor says more)" if lacks else ""
 
 
 def checked(artifact: Path) -> None:
