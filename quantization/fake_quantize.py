@@ -15,7 +15,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .grids import SMALLEST_SCALE, ActivationGrid, Grid, activation_grid, bounds_of, weight_scales
+from .grids import ONE_BIT, SMALLEST_SCALE, ActivationGrid, Grid, activation_grid, bounds_of, weight_scales
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,8 @@ def fake_quantize(
 ) -> Tensor:
     """`values` on the grid of `scale`, which broadcasts to them and gets its gradient times `gradient_scale`.
 
-    `ratio` is values / scale, worked out as the runtime does; `lowest` and `highest` count from the zero point.
+    `ratio` is values / scale, worked out as the runtime does; `lowest` and `highest` count from the zero point. Where
+    both are ONE_BIT, values become their signs, and those above the scale hand no gradient on.
     """
     rounded: Tensor = _rounding().apply(values, scale, ratio, lowest, highest, gradient_scale)
     return rounded
@@ -79,16 +80,21 @@ def _rounding() -> Any:
         ) -> Tensor:
             ctx.save_for_backward(scale, ratio)
             ctx.ends, ctx.factor = (lowest, highest), factor
-            return ratio.round().clamp_(lowest, highest).to(values.dtype) * scale
+            whole = ratio.sign() if lowest == highest == ONE_BIT else ratio.round().clamp_(lowest, highest)
+            return whole.to(values.dtype) * scale
 
         @staticmethod
         def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
             (gradient,), (scale, ratio), (lowest, highest) = gradients, ctx.saved_tensors, ctx.ends
-            integers = ratio.round()
-            is_inside = (integers >= lowest) & (integers <= highest)
+            if lowest == highest == ONE_BIT:
+                whole, is_inside = ratio.sign(), ratio.abs() <= 1
+            else:
+                whole = ratio.round()
+                is_inside = (whole >= lowest) & (whole <= highest)
+                whole.clamp_(lowest, highest)
             to_scale = None
             if ctx.needs_input_grad[1]:
-                slope = torch.where(is_inside, integers - ratio, integers.clamp(lowest, highest))
+                slope = torch.where(is_inside, whole - ratio, whole)
                 to_scale = (gradient * slope).sum_to_size(scale.shape) * ctx.factor
             return gradient * is_inside, to_scale, None, None, None, None
 

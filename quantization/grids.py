@@ -13,6 +13,8 @@ _INT32_ROOM = 2.0**30
 _LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
 SMALLEST_SCALE = 2.0**-126
 """The smallest normal float32. What is smaller may be flushed to zero, and nothing can be divided by that."""
+ONE_BIT = 0
+"""The limit of weights of one bit, 2^(bits-1) - 1 as of others; what they are is -1 or 1, and 0 where they were."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,24 @@ def bounds_of(grid: ActivationGrid, is_symmetric: bool) -> tuple[float, float]:
     return (grid.lowest - grid.zero_point) * grid.scale, (grid.highest - grid.zero_point) * grid.scale
 
 
+def integers(ratio: Tensor, limit: int) -> Tensor:
+    """Weights over their scale as whole numbers within `limit`; with ONE_BIT their signs."""
+    return ratio.sign() if limit == ONE_BIT else ratio.round().clamp(-limit, limit)
+
+
 def weight_scales(weight: Tensor, limit: int, granularity: str, floor: Tensor, *, power_of_two: bool = False) -> Tensor:
     """One scale per output channel (axis 0), normal and never below `floor` (C,); all equal where per-tensor.
 
+    With ONE_BIT as limit it is the mean size of the weights that are not zero, the nearest to them that one value and
+    its negative come (Rastegari et al. 2016, "XNOR-Net", arXiv:1603.05279, section 3.1).
     With `power_of_two` each is the next power of two.
     A channel without weights, or with none that a normal scale could hold, has the scale 1.
     """
     import torch
 
-    largest = weight.reshape(len(weight), -1).abs().amax(1)
-    scales = torch.maximum(largest / limit, floor)
+    sizes = weight.reshape(len(weight), -1).abs()
+    mean = sizes.sum(1) / (sizes > 0).sum(1).clamp(min=1)
+    scales = torch.maximum(mean if limit == ONE_BIT else sizes.amax(1) / limit, floor)
     if granularity == "per-tensor":
         scales = scales.max().expand_as(scales).clone()
     if power_of_two:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..ir.graph import add_tensor, operator, read_tensor, tensor_of
-from .grids import SMALLEST_SCALE, weight_scales
+from .grids import SMALLEST_SCALE, integers, weight_scales
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,14 +49,14 @@ class WeightStore:
             integers, scales = self.integers(node, floor)
             self._stored[name] = self._store(name, "weight", integers.to(torch.int8), scales)
         stored = self._stored[name]
-        return self._dequantize(stored, axis, self._limit, torch.int8), self._module.get_buffer(stored[1])
+        return self._dequantize(stored, axis, max(self._limit, 1), torch.int8), self._module.get_buffer(stored[1])
 
     def integers(self, node: Node, floor: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's weights as whole numbers, held as floats, and the scale (C,) of each channel."""
         weight = tensor_of(self._module, node.args[1]).detach()  # type: ignore[arg-type]
         scales = self.scales(node, floor)
         along = [-1 if index == channel_axis(node) else 1 for index in range(weight.dim())]
-        return (weight / scales.reshape(along)).round().clamp(-self._limit, self._limit), scales
+        return integers(weight / scales.reshape(along), self._limit), scales
 
     def scales(self, node: Node, floor: Tensor) -> Tensor:
         """The scale (C,) of each channel of the layer's weights, never below `floor` (C,)."""

@@ -43,7 +43,7 @@ class Train(Training):
 class Weights(Part):
     """The form of integer weights, where the recipe wants another than the target's own."""
 
-    bits: int | None = Field(default=None, ge=2, le=8)
+    bits: int | None = Field(default=None, ge=1, le=8)
     granularity: Literal["per-channel", "per-tensor"] | None = None
     group: int | None = Field(default=None, ge=2)
     """Inputs that share a scale, of weights that are stored in four bits (mode weight-only)."""
@@ -105,6 +105,8 @@ class Quantize(Part):
             raise ValueError("no repair correct-bias in mode qat, whose training moves biases by itself")
         if self.mode == "qat" and self.scales != "any":
             raise ValueError("scales any in mode qat, which learns them")
+        if self.is_static and self.weights.bits == 1 and self.mode != "qat":
+            raise ValueError("mode qat where weights.bits is 1: without training a network of signs says nothing")
         if self.train is not None and self.mode != "qat":
             raise ValueError("mode qat where there is compress.quantize.train")
         return self

@@ -176,6 +176,26 @@ def test_training_wins_back_what_four_bits_for_a_whole_tensor_lose(
     assert note.startswith("2 epochs; loss of the rounded network on held-out training samples ")
 
 
+@pytest.mark.parametrize("method", ["lsq", "moving-average"])
+def test_weights_of_one_bit_are_signs_in_the_artifact_and_what_was_trained(
+    method: str, networks: ModuleType, steps: Any, carry_out: Any, context: Any
+) -> None:
+    found = steps(load_target("x86-avx2"), {"method": method}, weights={"bits": 1})
+    training, insert = found[-2:]
+    state = until_trained(carry_out, trained_network(networks, "Residual"), found, context)
+    untrained = loss(manager.run(insert, state, context).callable_module())
+    after = manager.run(training, state, context)
+    trained, _ = training.trained(state, context)
+    inserted = manager.run(insert, after, context)
+    module = editable(inserted.exported_program())
+    layers = [node for node in module.graph.nodes if operator(node) in ("conv2d", "linear")]
+    assert {value for node in layers for value in tensor_of(module, node.args[1].args[0]).unique().tolist()} == {-1, 1}
+    given = samples(64, seed=9)[0]
+    with torch.no_grad():
+        assert torch.equal(trained.network(given), inserted.callable_module()(given))
+    assert loss(inserted.callable_module()) < untrained
+
+
 def test_the_float_network_teaches_where_it_is_asked_to(
     networks: ModuleType, steps: Any, carry_out: Any, context: Any
 ) -> None:

@@ -17,7 +17,7 @@ from edgewright.quantization.fake_quantize import (
     learned_weight,
     rounded_bias,
 )
-from edgewright.quantization.grids import ActivationGrid, Grid, activation_grid, weight_scales
+from edgewright.quantization.grids import ONE_BIT, ActivationGrid, Grid, activation_grid, weight_scales
 from torch import Tensor
 
 GRIDS = [Grid("uint8", False), Grid("uint8", True), Grid("int8", False), Grid("int8", True)]
@@ -47,6 +47,19 @@ def test_the_gradients_of_a_case_worked_out_by_hand() -> None:
     assert given.grad.tolist() == [1.0, 2.0, 0.0, 0.0]
     by_hand = 0.25 * (1 * -0.2 + 2 * -0.4 + 10 * 3 + 100 * -4)
     torch.testing.assert_close(step.grad, torch.tensor(by_hand))
+
+
+def test_weights_of_one_bit_are_their_signs_and_learn_up_to_their_scale() -> None:
+    """With the scale 0.5: -1, 1, 0 and 1; the step's slope is sign - ratio up to the scale, and the sign beyond it."""
+    given = torch.tensor([-0.1, 0.4, 0.0, 3.0], requires_grad=True)
+    step = torch.tensor(0.5, requires_grad=True)
+    upstream = torch.tensor([1.0, 2.0, 10.0, 100.0])
+    found = fake_quantize(given, step, given.detach() / step.detach(), -ONE_BIT, ONE_BIT)
+    assert found.tolist() == [-0.5, 0.5, 0.0, 0.5]
+    (found * upstream).sum().backward()
+    assert given.grad is not None
+    assert given.grad.tolist() == [1.0, 2.0, 10.0, 0.0]
+    torch.testing.assert_close(step.grad, torch.tensor(1 * (-1 + 0.2) + 2 * (1 - 0.8) + 100 * 1.0))
 
 
 def test_the_gradient_scale_is_that_of_the_paper() -> None:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from edgewright.quantization.grids import (
+    ONE_BIT,
     ActivationGrid,
     Grid,
     activation_grid,
     bias_steps,
     bounds_of,
     fraction_bits,
+    integers,
     weight_scales,
 )
 from hypothesis import given
@@ -93,6 +95,18 @@ def test_weights_fill_their_bits_and_move_by_half_a_step_at_most(
     assert largest.max() == limit
     assert granularity == "per-tensor" or bool((largest == limit).all())
     assert len(scales.unique()) == (1 if granularity == "per-tensor" else shape[0])
+
+
+def test_weights_of_one_bit_have_the_scale_that_no_other_is_nearer_with() -> None:
+    values = weights((4, 60))
+    values[:, :20] = 0
+    scales = weight_scales(values, ONE_BIT, "per-channel", torch.zeros(4))
+
+    def apart(tried: Tensor) -> Tensor:
+        return ((values - integers(values / tried[:, None], ONE_BIT) * tried[:, None]) ** 2).sum(1)
+
+    assert set(integers(values / scales[:, None], ONE_BIT).unique().tolist()) == {-1.0, 0.0, 1.0}
+    assert bool((apart(scales) < torch.minimum(apart(scales * 0.99), apart(scales * 1.01))).all())
 
 
 def test_channels_of_zeros_have_a_scale() -> None:

@@ -41,6 +41,13 @@ def test_training_is_refused_where_nothing_trains(mode: str | None) -> None:
         Quantize.model_validate({"mode": mode, "train": {}})
 
 
+@pytest.mark.parametrize("mode", [None, "static"])
+def test_weights_of_one_bit_have_to_be_trained(mode: str | None) -> None:
+    with pytest.raises(ValidationError, match=r"mode qat where weights\.bits is 1"):
+        Quantize.model_validate({"mode": mode, "weights": {"bits": 1}})
+    assert Quantize.model_validate({"mode": "qat", "weights": {"bits": 1}}).weights.bits == 1
+
+
 @pytest.mark.parametrize("mode", ["static", "qat", "dynamic"])
 def test_float16_is_for_stored_weights_only(mode: str) -> None:
     with pytest.raises(ValidationError, match="mode weight-only, or none, with precision float16"):
