@@ -20,6 +20,8 @@ HEADERS = (
     "KiB, by zlib",
     "of float's latency",
 )
+WITH_ITS_OWN = "larger networks"
+"""The group whose rows are beside other networks than the references."""
 _BLOCK = re.compile(r"<!-- figures: (?P<group>[\w ]+) -->\n.*?<!-- end of figures -->", re.DOTALL)
 
 Row = Mapping[str, Any]
@@ -37,11 +39,13 @@ def fill_passes() -> None:
 
 
 def _block(group: str, rows: Sequence[Row], where: Mapping[str, str]) -> str:
-    lines = [_line(row) for row in rows if row["group"] in (group, "references")]
+    shown = (group,) if group == WITH_ITS_OWN else (group, "references")
+    lines = [_line(row) for row in rows if row["group"] in shown]
     if not any(row["group"] == group for row in rows):
         told = f"Not measured yet: `python benchmarks/suite/techniques.py --only {group}`."
         return f"<!-- figures: {group} -->\n{told}\n<!-- end of figures -->"
-    told = f"ResNet20 for CIFAR-10, onnxruntime {where['onnxruntime']} on {where['cpu']}, {where['date']}"
+    networks = "networks" if group == WITH_ITS_OWN else "ResNet20"
+    told = f"{networks} for CIFAR-10, onnxruntime {where['onnxruntime']} on {where['cpu']}, {where['date']}"
     table = _measure.table(HEADERS, lines)
     return f"<!-- figures: {group} -->\n{table}\n\n({told}; `benchmarks/suite/techniques.py`.)\n<!-- end of figures -->"
 

@@ -44,7 +44,8 @@ def write(found: Mapping[Row, Sequence[int]], options: Options, *, quick: bool) 
         f"On {options.images} test images; rows train on 10,000 images, on {options.target}'s terms. Top-1 is that of"
         " the artifact in onnxruntime (untrained: of the network in torch, right before it was trained). Flips are"
         " beside the float network's answers, MACs its share; latency in one thread, in turns, with the 95 % interval"
-        " of the ratio; minutes are those of one build in one thread, on a processor unless a GPU is named.",
+        " of the ratio; minutes are CPU time of one build in one thread, or where it says GPU those of one build beside"
+        f" a dozen others{_gpus(lines)}.",
         _table(lines),
         "What may be said of rows beside each other (points of top-1):",
         _measure.table(["what", "found", "verdict"], claims(lines)),
@@ -156,13 +157,19 @@ def _against(line: Line, whole: Line, other: Line) -> str:
 
 def _minutes(line: Line) -> str:
     slow = [one.cpu_minutes for one in line.made if not one.gpu]
-    return f"{max(slow):.0f} CPU minutes" if slow else f"trained on {line.made[0].gpu}"
+    return f"{max(slow):.0f} CPU minutes" if slow else "trained on a GPU"
 
 
 def _taken(line: Line) -> str:
-    """Minutes of one build: those on a processor where there are any, and else with the GPU's name."""
-    slow = [one.minutes for one in line.made if not one.gpu]
-    return f"{np.mean(slow or [one.minutes for one in line.made]):.1f}{'' if slow else f' ({line.made[0].gpu})'}"
+    """CPU minutes of one build where one was trained on a processor; else how long it took beside a GPU."""
+    slow = [one.cpu_minutes for one in line.made if not one.gpu]
+    return f"{np.mean(slow):.1f}" if slow else f"{np.mean([one.minutes for one in line.made]):.1f} GPU"
+
+
+def _gpus(lines: Lines) -> str:
+    """What trained rows, where that was a GPU."""
+    found = dict.fromkeys(one.gpu for line in lines.values() for one in line.made if one.gpu)
+    return f" on one {' and one '.join(found)}" if found else ""
 
 
 def _speed(one: Line, other: Line) -> str:
