@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FLOAT_LAYERS = "float_layers"
 """The attachment that names the modules which mixed precision keeps in float."""
 _CHOSEN = "mixed precision keeps it in float"
+_STEPS_OF_8_BITS = 255
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ class InsertQuantization:
         return after.with_attachment("quantization", summary)
 
     def remark(self, target: Target) -> str:
-        """What comes of fewer bits than the target's kernels take; empty where there are as many."""
+        """What comes of fewer bits than the target's kernels take, and of more; empty where there are as many."""
         int8 = target.quantization.int8_static
-        return "" if int8 is None else remark(int8, self.weight_bits)
+        return "" if int8 is None else remark(int8, self.weight_bits, self.activations)
 
     def placement(self, module: GraphModule, state: ModelState) -> Placement:
         """Where quantization goes; layers stay float that the recipe names, or that mixed precision chose."""
@@ -255,10 +256,14 @@ def _say_fixed_point(placement: Placement, grids: Mapping[str, ActivationGrid], 
 
 
 def _step(node: Node, grids: Mapping[str, ActivationGrid], placement: Placement) -> float | None:
-    """The quantization step that the output has, or would have; None for an output of whole numbers."""
+    """The quantization step that the output has, or would have in 8 bits; None for an output of whole numbers.
+
+    A step of 16 bits is finer than what rounding in floats leaves of it behind a few layers.
+    """
     if not is_float_tensor(node):
         return None
-    return grids[placement.groups.get(node.name, node.name)].scale
+    grid = grids[placement.groups.get(node.name, node.name)]
+    return grid.scale * max((grid.highest - grid.lowest) // _STEPS_OF_8_BITS, 1)
 
 
 def _say(placement: Placement, context: Context) -> None:

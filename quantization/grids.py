@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _INT32_ROOM = 2.0**30
 """Biases take at most half of int32; the rest is for the sum that they are added to."""
-_LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
+_LIMITS = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
 SMALLEST_SCALE = 2.0**-126
 """The smallest normal float32. What is smaller may be flushed to zero, and nothing can be divided by that."""
 ONE_BIT = 0
@@ -19,7 +19,7 @@ ONE_BIT = 0
 
 @dataclass(frozen=True)
 class Grid:
-    """Which integers an activation may be (uint8, int8), and whether its zero point is fixed in their middle."""
+    """Which integers an activation may be (uint8, int8, int16), and whether its zero point is fixed in their middle."""
 
     dtype: str
     symmetric: bool

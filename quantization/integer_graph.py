@@ -59,8 +59,10 @@ class Kernels(Enum):
 
 
 def is_to_the_bit(program: ExportedProgram) -> bool:
-    """Whether of every operator of the program it is known what the kernels make of it."""
-    return not any(operator(node) in _UNKNOWN for node in program.graph.nodes)
+    """Whether of every operator of the program it is known what the kernels make of it; of int16 none is."""
+    import torch
+
+    return not any(operator(node) in _UNKNOWN or torch.int16 in node.args for node in program.graph.nodes)
 
 
 def with_integer_kernels(program: ExportedProgram, kernels: Kernels) -> GraphModule:

@@ -52,8 +52,18 @@ class Weights(Part):
 class Activations(Part):
     """The form of integer activations, where the recipe wants another than the target's own."""
 
+    bits: Literal[8, 16] | None = None
+    """16: between layers stand int16 values, whose zero point is 0; weights are int8 all the same."""
     symmetric: bool | None = None
     """Whether the zero point is fixed in the middle of the integers."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.bits == 16 and self.symmetric is False:
+            raise ValueError(
+                "activations.symmetric true, or none, with 16 bits: every kernel for them has the zero point 0"
+            )
+        return self
 
 
 class Quantize(Part):

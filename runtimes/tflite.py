@@ -96,6 +96,7 @@ def _write(state: ModelState, path: Path, notes: ModelNotes) -> LowestRuntime:
 
 def _quantize(model: Model, state: ModelState) -> None:
     """What the passes put on grids is integers in the file, or half floats."""
+    from .flatbuffer.biases import widen_biases
     from .flatbuffer.boundary import float_boundary, integer_boundary
     from .flatbuffer.scales import merge_equal_scales, refuse_foreign_scales, weight_grids
     from .flatbuffer.stored import store_halves, store_integers
@@ -104,6 +105,7 @@ def _quantize(model: Model, state: ModelState) -> None:
         integer_boundary(model)
         if summary["float_interface"]:
             float_boundary(model)
+        widen_biases(model)
         refuse_foreign_scales(model, state.exported_program(), tuple(summary["left_float"]))
         merge_equal_scales(model)
     if stored := state.attachments.get("stored_weights"):

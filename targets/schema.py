@@ -56,9 +56,9 @@ FixedOutputs = Annotated[dict[str, tuple[float, int]], BeforeValidator(_as_pairs
 class Int8(_Sourced):
     """How int8 looks on this target and where it goes: the whole of the quantizer's target-specific data."""
 
-    activations: Literal["uint8", "int8"]
+    activations: Literal["uint8", "int8", "int16"]
     symmetric_activations: bool
-    """Zero point fixed (0 for int8, 128 for uint8) instead of fitted to the range."""
+    """Zero point fixed (0 for int8 and int16, 128 for uint8) instead of fitted to the range."""
     weight_bits: int = Field(ge=2, le=8)
     """Weights lie in [-(2^(bits-1)-1), 2^(bits-1)-1]: 8 gives +-127, 7 gives +-63."""
     weight_granularity: Literal["per-channel", "per-tensor"]
@@ -84,6 +84,10 @@ class Int8(_Sourced):
     """Kernels whose inputs and output all have one scale."""
     fixed_outputs: FixedOutputs = {}
     """Scale and zero point of kernels whose output always has the same, whatever the range of its values."""
+    int16_kernels: Names = ()
+    """Those of the kernels that also take activations of 16 bits, with a zero point of 0, beside int8 weights."""
+    int16_fixed_outputs: FixedOutputs = {}
+    """As `fixed_outputs`, of these kernels with 16 bits."""
     decomposed: Names = ()
     """Operators that are taken apart into kernels: lstm, gru, hardsigmoid, scaled_dot_product_attention."""
     integer_only: bool = False

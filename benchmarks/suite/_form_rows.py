@@ -19,6 +19,7 @@ FORMS: dict[str, Mapping[str, Any]] = {
     "INT8 static, symmetric": {"quantize": {"activations": {"symmetric": True}}},
     "INT8 static, fixed point": {"quantize": {"scales": "power-of-two"}},
     "INT8 static, all repairs": {"quantize": {"repair": "auto"}},
+    "INT16 activations": {"quantize": {"activations": {"bits": 16}}},
     "weights of 4 bits": {"quantize": {"weights": {"bits": 4}}},
     "weights of 4 bits, learned rounding": {"quantize": {"weights": {"bits": 4}, "rounding": "adaround"}},
     "INT8 dynamic": {"quantize": {"mode": "dynamic"}},

@@ -22,7 +22,7 @@ Grids = set[tuple[tuple[float, ...], tuple[int, ...]]]
 
 
 def refuse_foreign_scales(model: Model, program: ExportedProgram, left_float: Sequence[str] = ()) -> None:
-    """StepError where an int8 tensor of the file is on a grid that the program does not have.
+    """StepError where an int8 or int16 tensor of the file is on a grid that the program does not have.
 
     The message names `left_float`, the layers that are meant to stay in float.
     """
@@ -30,7 +30,7 @@ def refuse_foreign_scales(model: Model, program: ExportedProgram, left_float: Se
     foreign: dict[str, None] = {}
     for operator in operators(model):
         for tensor in (*operator.inputs, *operator.outputs):
-            if tensor is not None and tensor.dtype == "int8" and _grid(tensor) not in known:
+            if tensor is not None and tensor.dtype in ("int8", "int16") and _grid(tensor) not in known:
                 foreign[_named(operator)] = None
     if foreign:
         kept = f", where the plan keeps {', '.join(left_float)} in float" if left_float else ""

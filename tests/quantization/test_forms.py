@@ -44,6 +44,8 @@ def test_a_recipe_narrows_the_target_s_integers() -> None:
     [
         ("x86-avx2", {"weights": {"bits": 8}}, "weights of at most 7 bits without overflowing, not 8"),
         ("nvidia-t4", {"activations": {"symmetric": False}}, "zero point is fixed"),
+        ("x86-avx512-vnni", {"activations": {"bits": 16}}, "no kernels for activations of 16 bits"),
+        ("arm-cortex-m", {"activations": {"bits": 16}}, "no kernels for activations of 16 bits"),
     ],
 )
 def test_what_the_kernels_can_t_do_has_a_reason(target: str, keys: dict[str, Any], reason: str) -> None:
@@ -55,8 +57,20 @@ def test_one_scale_is_all_that_some_kernels_take() -> None:
     assert "one scale for each weight tensor" in why_not(int8, asked(weights={"granularity": "per-channel"}))
 
 
+def test_activations_of_16_bits_have_kernels_of_their_own() -> None:
+    int8 = int8_of("arm64-cortex-a72")
+    wanted = asked(activations={"bits": 16})
+    found = narrowed(int8, wanted)
+    assert (found.activations, found.symmetric_activations, found.weight_bits) == ("int16", True, 8)
+    assert found.kernels == int8.int16_kernels
+    assert set(found.kernels) < set(int8.kernels)
+    assert found.fixed_outputs == dict.fromkeys(("sigmoid", "softmax", "tanh"), (2.0**-15, 0))
+    assert why_not(int8, wanted) == ""
+
+
 def test_few_bits_are_said_to_gain_nothing_but_compression() -> None:
     int8 = int8_of("x86-avx2")
-    assert remark(int8, 7) == ""
-    assert remark(int8, 4).startswith("weights of 4 bits lie in int8")
-    assert remark(int8, 2).startswith("an experiment: ")
+    assert remark(int8, 7, "uint8") == ""
+    assert remark(int8, 4, "uint8").startswith("weights of 4 bits lie in int8")
+    assert remark(int8, 2, "uint8").startswith("an experiment: ")
+    assert remark(int8, 7, "int16").startswith("activations are int16: ")

@@ -48,6 +48,12 @@ def test_weights_of_one_bit_have_to_be_trained(mode: str | None) -> None:
     assert Quantize.model_validate({"mode": "qat", "weights": {"bits": 1}}).weights.bits == 1
 
 
+@pytest.mark.parametrize("keys", [{"bits": 12}, {"bits": 16, "symmetric": False}])
+def test_activations_have_8_bits_or_16_around_zero(keys: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"8 or 16|with 16 bits"):
+        Quantize.model_validate({"activations": keys})
+
+
 @pytest.mark.parametrize("mode", ["static", "qat", "dynamic"])
 def test_float16_is_for_stored_weights_only(mode: str) -> None:
     with pytest.raises(ValidationError, match="mode weight-only, or none, with precision float16"):

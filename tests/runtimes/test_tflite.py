@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import zipfile
 from collections.abc import Callable
@@ -296,6 +297,45 @@ def test_the_usual_structures_are_integer_and_compute_what_was_simulated(
 def test_heads_are_integer_too(kind: type[nn.Module], quantized: State, check: Checks, tmp_path: Path) -> None:
     torch.manual_seed(0)
     check(quantized(kind()), tmp_path)
+
+
+class Squashed(nn.Module):
+    """The kernels whose output scales are fixed, and activations that are none of a layer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = torch.tanh(self.first(x)), functional.relu6(torch.sigmoid(self.second(x)) - 0.5)
+        return torch.softmax(self.head((left * right).mean((2, 3))), -1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*(kind for kind in KINDS if kind not in ("Dense", "Shuffled")), Squashed])
+def test_activations_of_16_bits_are_closer_to_float_and_computed_by_both_interpreters(
+    kind: Any, networks: ModuleType, quantized: State, integer_kernels: ModuleType, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    module = networks.random(getattr(networks, kind)) if isinstance(kind, str) else kind()
+    floats = copy.deepcopy(module).eval()
+    state = quantized(copy.deepcopy(module), activations={"bits": 16})
+    emitted = TfliteEmitter().emit(state, TARGET, tmp_path)
+    assert emitted.coverage.quantized == emitted.coverage.eligible > 0
+    assert (emitted.coverage.float_operators, emitted.coverage.conversions) == ((), 0)
+    assert {port.dtype for port in (*emitted.ports.inputs, *emitted.ports.outputs)} == {"int16"}
+    samples, (step,) = images(64, 5), state.attachments["quantization"]["output_steps"]
+    simulated = integer_kernels.computed(state.callable_module(), samples)[0]
+    old = tflite_runtime.find(devices_folder())
+    for device in (LocalDevice(), *([old] if old else [])):
+        assert parity(simulated, ran(device, tmp_path, emitted, samples)[0], step).largest_steps < 0.1
+    with torch.no_grad():
+        wanted = floats(samples)
+        off = [
+            (torch.from_numpy(integer_kernels.computed(each.callable_module(), samples)[0]) - wanted).square().mean()
+            for each in (state, quantized(module))
+        ]
+    assert off[0] < off[1]
 
 
 @pytest.mark.slow

@@ -193,7 +193,7 @@ threads: 1.5
             "board.yaml: threads: expected a valid integer, got 1.5",
             "board.yaml: hardwear: expected one of the keys delegates, gpu, hardware, isa, micro, name,"
             " pruning, quantization, runtime, summary, threads, got an unknown key (did you mean 'hardware'?)",
-            "board.yaml: quantization.int8_static.activations: expected 'uint8' or 'int8', got 'uint4'",
+            "board.yaml: quantization.int8_static.activations: expected 'uint8', 'int8' or 'int16', got 'uint4'",
             "board.yaml: quantization.int8_static.symmetric_activations: expected true or false, got 'off'",
             "board.yaml: quantization.int8_static.weight_bits: expected a valid integer, got '2:4'",
             "board.yaml: quantization.int8_static.weight_granularity: expected 'per-channel' or 'per-tensor',"
