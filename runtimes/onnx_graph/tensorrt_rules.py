@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from ...ir.errors import InputError, Problem
 from ...targets import builtin_names, load_target
 from .quantized_values import DEQUANTIZE, QUANTIZE, STILL, Graph, Quantized, attribute
+from .reading import read
 
 if TYPE_CHECKING:
     import onnx
@@ -89,23 +90,6 @@ def lint(path: Path, target: Target) -> tuple[Finding, ...]:
             found += _of_sum(graph, node)
     order = (*ERRORS, "note")
     return tuple(sorted(dict.fromkeys(found), key=lambda finding: order.index(finding.severity)))
-
-
-def read(path: Path) -> onnx.ModelProto:
-    """The model with the shapes that can be inferred. InputError where the file holds none."""
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise InputError(Problem(str(path), "", "an ONNX model that can be read", str(error))) from None
-    if not model.graph.node:
-        raise InputError(Problem(str(path), "", "an ONNX model", "a file without operators"))
-    try:
-        return onnx.shape_inference.infer_shapes(model)
-    except onnx.shape_inference.InferenceError:  # operators that onnx does not know: of what they make, no rule asks
-        return model
 
 
 def _of_model(graph: Graph, gpu: Gpu) -> Iterator[Finding]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ...quantization.saturation import pairs_that_can_saturate
 from .quantized_values import Graph, Quantized, attribute
-from .tensorrt_rules import LAYERS, Finding, read
+from .reading import read
+from .tensorrt_rules import LAYERS, Finding
 
 if TYPE_CHECKING:
     import numpy as np
