@@ -26,7 +26,7 @@ def test_a_word_alone_names_the_method() -> None:
         ({"rounding": "adaround", "mode": "dynamic"}, "mode static or qat where there is rounding"),
         ({"rounding": {"iterations": 0}}, "greater than or equal to 1"),
         ({"rounding": "up"}, "'nearest' or 'adaround'"),
-        ({"weights": {"bits": 1}}, "greater than or equal to 2"),
+        ({"weights": {"bits": 1}}, "mode qat where weights.bits is 1"),
         ({"weights": {"bits": 9}}, "less than or equal to 8"),
         ({"scales": "power-of-two", "mode": "qat"}, "scales any in mode qat"),
         ({"weights": {"bits": 4}, "precision": "float16"}, "precision int8"),
