@@ -31,6 +31,8 @@ FORMS: dict[str, Mapping[str, Any]] = {
     "rank by energy 0.9": {"factorize": {"energy": 0.9}},
 }
 """What a recipe's `compress` says, by the form's name. Nothing is trained."""
+TRANSFORMERS = ("vit", "text_encoder")
+"""The networks whose layer normalizations have no int8 kernels."""
 RUNTIMES = {"onnxruntime": "x86-avx2", "TFLite": "arm64-cortex-a72", "TensorRT": "nvidia-jetson-orin"}
 """The target that each runtime's rows are built for."""
 

@@ -26,7 +26,7 @@ import _cifar
 import _measure
 import _mlperf
 import numpy as np
-from _form_rows import FLOAT, FORMS, NETWORKS, RUNTIMES
+from _form_rows import FLOAT, FORMS, NETWORKS, RUNTIMES, TRANSFORMERS
 from _tflite_files import File
 from _tflite_networks import Case, inputs, judged
 
@@ -103,9 +103,19 @@ def row_of(case: Case, form: str, runtime: str, options: argparse.Namespace) -> 
 
 def folder_of(case: Case, form: str, runtime: str, options: argparse.Namespace) -> Path:
     """Where the row's artifact, answers and figures are kept."""
-    asked = json.dumps([FORMS[form], RUNTIMES[runtime], count_of(case, options)], sort_keys=True)
+    asked = json.dumps([compress_of(case, form, runtime), RUNTIMES[runtime], count_of(case, options)], sort_keys=True)
     name = f"{form.replace(',', '').replace(' ', '-')}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
     return _measure.OUT / "forms" / case.name / runtime / name
+
+
+def compress_of(case: Case, form: str, runtime: str) -> dict[str, Any]:
+    """What the recipe asks for: on an integer target a transformer has to let its normalizations stay in float."""
+    asked = {key: dict(value) for key, value in FORMS[form].items()}
+    quantize = asked.get("quantize")
+    if case.name in TRANSFORMERS and runtime == "TFLite" and quantize is not None:
+        if quantize.get("mode", "static") == "static" and "precision" not in quantize:
+            quantize["allow_float"] = True
+    return asked
 
 
 def count_of(case: Case, options: argparse.Namespace) -> int:
@@ -123,7 +133,7 @@ def made(case: Case, form: str, runtime: str, folder: Path, options: argparse.Na
 
     target = load_target(RUNTIMES[runtime])
     emits: Any = emitter(target.runtime)
-    recipe: Any = Recipe.model_construct(compress=Compress.model_validate(FORMS[form]))
+    recipe: Any = Recipe.model_construct(compress=Compress.model_validate(compress_of(case, form, runtime)))
     row = functools.partial(Row, case.name, form, runtime)
     try:
         plan = manager.plan(recipe, target, ALL, emits.name, emits.needs)
@@ -131,10 +141,10 @@ def made(case: Case, form: str, runtime: str, folder: Path, options: argparse.Na
             return row(REFUSED, "; ".join(skip.why for skip in plan.skips))
         if runtime == PLANNED_ONLY:
             return row(PLANNED, "; ".join(plan.remarks))
-        main = built(case, plan, target, emits, folder)
+        emitted = built(case, plan, target, emits, folder)
     except EdgewrightError as error:
         return row(REFUSED, _short(str(error)))
-    count = count_of(case, options)
+    count, main = count_of(case, options), folder / emitted.main
     outputs = answers(main, case, count)
     np.save(folder / "outputs.npy", outputs)
     floats = outputs if form == FLOAT else np.load(folder_of(case, FLOAT, runtime, options) / "outputs.npy")
@@ -142,7 +152,7 @@ def made(case: Case, form: str, runtime: str, folder: Path, options: argparse.Na
     (folder / "main.txt").write_text(main.name)
     return row(
         verdict="",
-        why="; ".join(plan.remarks),
+        why="; ".join((*plan.remarks, *_in_float(emitted.coverage))),
         score=float(judged(case, outputs, count).mean()),
         flips=float((outputs.argmax(1) != floats.argmax(1)).mean()) if is_other and case.score == "top1" else None,
         sqnr_db=sqnr_db(outputs, floats) if is_other else None,
@@ -151,8 +161,8 @@ def made(case: Case, form: str, runtime: str, folder: Path, options: argparse.Na
     )
 
 
-def built(case: Case, plan: Any, target: Any, emitter: Any, folder: Path) -> Path:
-    """The artifact's file, made as the plan says."""
+def built(case: Case, plan: Any, target: Any, emitter: Any, folder: Path) -> Any:
+    """What the emitter says of the artifact, made as the plan says."""
     from edgewright.devices.local import LocalDevice
     from edgewright.ir.state import InputSpec, ModelState
     from edgewright.passes import manager
@@ -166,8 +176,13 @@ def built(case: Case, plan: Any, target: Any, emitter: Any, folder: Path) -> Pat
     context = Context(data, case.task, 0, folder, lambda text: None, measure=measure)
     for planned in plan.steps:
         state = manager.run(planned.step, state, context)
-    main: Path = folder / emitter.emit(state, target, folder).main
-    return main
+    return emitter.emit(state, target, folder)
+
+
+def _in_float(coverage: Any) -> list[str]:
+    """What computes in float in an artifact whose layers are in INT8."""
+    operators = ", ".join(f"{count} {name}" for name, count in coverage.float_operators)
+    return [f"in float: {operators}"] if coverage.quantized and operators else []
 
 
 def runner_of(file: Path) -> Callable[[_measure.Numbers], _measure.Numbers]:
@@ -231,7 +246,7 @@ def write(
                 f"{ratio:.3f} ({low:.3f} to {high:.3f})",
             ]
             speed = {"ms": float(np.median(own)) / 1e6, "of_float": [ratio, low, high]}
-            told = slower
+            told = "; ".join(filter(None, [slower, row.why if "in float" in row.why else ""]))
         else:
             told = f"{row.verdict}: {row.why}" if row.why else row.verdict
         lines.append([row.network, row.runtime, row.form, *figures, told])
