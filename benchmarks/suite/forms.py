@@ -112,9 +112,9 @@ def compress_of(case: Case, form: str, runtime: str) -> dict[str, Any]:
     """What the recipe asks for: on an integer target a transformer has to let its normalizations stay in float."""
     asked = {key: dict(value) for key, value in FORMS[form].items()}
     quantize = asked.get("quantize")
-    if case.name in TRANSFORMERS and runtime == "TFLite" and quantize is not None:
-        if quantize.get("mode", "static") == "static" and "precision" not in quantize:
-            quantize["allow_float"] = True
+    is_static = quantize is not None and not {"mode", "precision"} & set(quantize)
+    if quantize is not None and is_static and case.name in TRANSFORMERS and runtime == "TFLite":
+        quantize["allow_float"] = True
     return asked
 
 
